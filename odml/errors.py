@@ -1,0 +1,50 @@
+"""What a user can fix, as exceptions.
+
+    OdmlError                   the base: its message is one line that names where, what is wrong, what to do
+      AnnotationError           an annotation file or a picture's boxes cannot be used as they stand
+      ImageError                bytes or a file that are no picture odml can read
+      RecordError               prepared records, their label map or their dataset.yml are missing or damaged
+      ConfigurationError        a model's configuration or a parameter has a value that is not allowed
+      WeightsError              initial weights that are missing or do not fit the network
+      CheckpointError           a training checkpoint that is missing, incomplete or of another network
+      ExportError               an export folder that is missing, incomplete or differs from its checkpoint
+      TrackingError             an MLflow run, artifact or model that cannot be found or used
+
+Entry points turn an OdmlError into its message and exit code 1. Wrong calls of the library raise ValueError.
+"""
+
+
+class OdmlError(Exception):
+    """Something the user can fix; the message says where, what is wrong and what to do."""
+
+
+class AnnotationError(OdmlError):
+    """An annotation file or a box in it cannot be used as it stands."""
+
+
+class ImageError(OdmlError):
+    """Bytes or a file do not hold a picture that odml can read."""
+
+
+class RecordError(OdmlError):
+    """Prepared records, their label map or their dataset.yml are missing or damaged."""
+
+
+class ConfigurationError(OdmlError):
+    """A model's configuration or an operation's parameter has a value that is not allowed."""
+
+
+class WeightsError(OdmlError):
+    """Initial weights are missing or do not fit the network."""
+
+
+class CheckpointError(OdmlError):
+    """A training checkpoint is missing, incomplete or belongs to another network."""
+
+
+class ExportError(OdmlError):
+    """An export folder is missing, incomplete or does not give what its checkpoint gives."""
+
+
+class TrackingError(OdmlError):
+    """An MLflow run, artifact or model cannot be found or used."""
