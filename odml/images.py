@@ -1,0 +1,157 @@
+"""Pictures as odml sees them, by one rule for prepare, evaluate, detect and serving.
+
+**The rule: odml sees a picture as a viewer shows it**: upright by its EXIF orientation, 8-bit RGB, transparent parts
+on white, the first frame of an animation. Colour profiles are not applied.
+
+**Boxes follow it.** A box belongs to the upright picture. But if an annotation states the stored, unturned size, its
+width and height swapped against the upright picture, then its boxes were drawn on the stored pixels, and `turn_boxes`
+turns them along with the picture. (A picture whose orientation keeps its width and height cannot be told apart
+this way; its boxes are taken as upright.)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from odml.errors import ImageError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
+
+# By content, not by suffix: pictures saved from the web are often WebP under another name. Pillow's other
+# readers are kept out: some start programs (EPS) or are rarely exercised on hostile bytes.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+_JPEG_QUALITY = 95
+_NOT_TURNED = 1
+_BIT_DEPTH_AND_COLOUR = slice(24, 26)  # of a PNG's bytes: the PNG specification, 11.2.1 IHDR
+_PLAIN_PNG = (b"\x08\x00", b"\x08\x02")  # 8-bit grey, 8-bit RGB
+
+
+def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """List the pictures below a folder, nested ones too, and the other files, both sorted.
+
+    A picture is known by its suffix in any case (`SUFFIXES`). Hidden files and folders (``.name``) are in neither list.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+
+
+def read_image(source: Path | bytes, *, where: str | None = None) -> np.ndarray:
+    """Read a picture by the rule above, uint8 [H, W, 3] RGB.
+
+    Args:
+        source: a file, or the encoded bytes of one.
+        where: what an error message calls the picture; default the path, or "image".
+    Raises:
+        ImageError: missing, no picture of a known format, truncated, or too large to be decoded safely.
+    """
+    with _opened(source, where) as (image, _):
+        return np.asarray(_shown(image))
+
+
+def encode_upright(source: Path | bytes, *, where: str | None = None) -> tuple[bytes, str, int, int]:
+    """Encode a picture so that any JPEG or PNG decoder sees what the rule shows.
+
+    The stored bytes are passed on if they already do: a grey or RGB JPEG, or an 8-bit grey or RGB PNG, that no EXIF
+    orientation turns. Anything else is encoded anew: a JPEG as JPEG of quality 95, the rest as PNG.
+
+    Returns:
+        The encoded bytes, their format ("jpeg" or "png"), and the upright width and height.
+    Raises:
+        ImageError: as `read_image` does.
+    """
+    with _opened(source, where) as (image, stored):
+        image_format = "jpeg" if image.format in ("JPEG", "MPO") else "png"
+        if _is_plain(image, stored):
+            image.load()
+            return stored, image_format, image.width, image.height
+        shown = _shown(image)
+        encoded = io.BytesIO()
+        shown.save(encoded, image_format, quality=_JPEG_QUALITY)
+        return encoded.getvalue(), image_format, shown.width, shown.height
+
+
+def orientation_of(source: Path | bytes, *, where: str | None = None) -> int:
+    """Give a picture's EXIF orientation, 1 to 8; 1, "as stored", where it has none or an unknown one.
+
+    Raises:
+        ImageError: missing or no picture of a known format.
+    """
+    with _opened(source, where) as (image, _):
+        return _orientation(image)
+
+
+def turn_boxes(boxes: np.ndarray, orientation: int, *, width: int, height: int) -> np.ndarray:
+    """Turn boxes drawn on the stored pixels along with a picture that its EXIF orientation lays on its side.
+
+    Args:
+        boxes: [N, 4] xyxy pixels, half-open, of the stored picture.
+        orientation: 5 to 8, those that swap width and height.
+        width: of the stored, unturned picture; so is ``height``.
+    Returns:
+        [N, 4] xyxy pixels of the upright picture, which is ``height`` wide and ``width`` high.
+    """
+    x1, y1, x2, y2 = boxes.T
+    turned = {
+        5: (y1, x1, y2, x2),  # mirrored along the main diagonal
+        6: (height - y2, x1, height - y1, x2),  # a quarter clockwise
+        7: (height - y2, width - x2, height - y1, width - x1),  # mirrored along the other diagonal
+        8: (y1, width - x2, y2, width - x1),  # a quarter counterclockwise
+    }[orientation]
+    return np.stack(turned, axis=1)
+
+
+@contextmanager
+def _opened(source: Path | bytes, where: str | None) -> Iterator[tuple[Image.Image, bytes]]:
+    name = where or (str(source) if isinstance(source, Path) else "image")
+    try:
+        stored = source.read_bytes() if isinstance(source, Path) else source
+        with Image.open(io.BytesIO(stored), formats=_FORMATS) as image:
+            yield image, stored
+    # On damaged files Pillow's decoders let out whatever they stumble on: SyntaxError, IndexError, struct.error, ...
+    except Exception as error:
+        raise ImageError(
+            f"{name}: cannot be read as a picture ({_reason(error)}); replace it by a JPEG, PNG, GIF or BMP file"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its content is of no known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(ExifTags.Base.Orientation, _NOT_TURNED)
+    return orientation if orientation in range(1, 9) else _NOT_TURNED
+
+
+def _is_plain(image: Image.Image, stored: bytes) -> bool:
+    if _orientation(image) != _NOT_TURNED:
+        return False
+    if image.format == "PNG":
+        return stored[_BIT_DEPTH_AND_COLOUR] in _PLAIN_PNG and "transparency" not in image.info
+    return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+
+
+def _shown(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,261 @@
+"""Records: annotated pictures as `tf.train.Example`, in sharded TFRecord files beside labels.pbtxt and dataset.yml.
+
+The keys are the TF Object Detection API's own (its tf_example_decoder.py), so that its decoders read these records
+and `parse_example` reads those it was used to make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from odml import boxes as box_algebra
+from odml.errors import RecordError
+from odml.structures import Annotation, LabelMap
+
+DATASET_FILE = "dataset.yml"
+LABELS_FILE = "labels.pbtxt"
+
+_MEGABYTE = 1024 * 1024
+_RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
+_BOX_KEYS = ("ymin", "xmin", "ymax", "xmax")
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature((), tf.string),
+    "image/height": tf.io.FixedLenFeature((), tf.int64),
+    "image/width": tf.io.FixedLenFeature((), tf.int64),
+    "image/filename": tf.io.FixedLenFeature((), tf.string, ""),
+    "image/source_id": tf.io.FixedLenFeature((), tf.string, ""),
+    **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _BOX_KEYS},
+    "image/object/class/text": tf.io.RaggedFeature(tf.string),
+    "image/object/class/label": tf.io.RaggedFeature(tf.int64),
+    "image/object/difficult": tf.io.RaggedFeature(tf.int64),
+    "image/object/truncated": tf.io.RaggedFeature(tf.int64),
+    "image/object/view": tf.io.RaggedFeature(tf.string),
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Prepared records of one annotated set, as a folder's dataset.yml and labels.pbtxt describe them.
+
+    ``train_records`` and ``val_records`` are files in reading order; the examples are those in all of them together.
+    ``digest`` names the content; it is "" where dataset.yml, written by another program, does not tell it.
+    """
+
+    folder: Path
+    label_map: LabelMap
+    train_records: tuple[Path, ...]
+    val_records: tuple[Path, ...]
+    train_examples: int
+    val_examples: int
+    digest: str
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """Read what a folder of records holds.
+
+    Raises:
+        RecordError: dataset.yml, labels.pbtxt or records are missing, damaged or contradict each other.
+    """
+    path = folder / DATASET_FILE
+    description = _read_description(path)
+    label_map = _read_labels(folder / LABELS_FILE)
+    if len(label_map) != _natural(description, "num_classes", path):
+        raise RecordError(
+            f"{path}: num_classes is {description['num_classes']}, but {LABELS_FILE} has {len(label_map)}; "
+            f"prepare the records again or correct the wrong one"
+        )
+    return Dataset(
+        folder=folder,
+        label_map=label_map,
+        train_records=_find_records(description, "train", path),
+        val_records=_find_records(description, "val", path),
+        train_examples=_natural(description, "train_examples", path),
+        val_examples=_natural(description, "val_examples", path),
+        digest=str(description.get("digest", "")),
+    )
+
+
+def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parse one serialized example; usable in `tf.data.Dataset.map`.
+
+    Returns:
+        ``encoded`` (the JPEG or PNG bytes), ``filename`` and ``source_id`` strings; ``height`` and ``width`` int32;
+        ``boxes`` float32 [N, 4] yxyx 0..1; ``classes`` int32 [N], ids from 1; ``difficult`` bool [N], False where
+        the example does not tell.
+    """
+    parsed = tf.io.parse_single_example(serialized, _FEATURES)
+    classes = tf.cast(parsed["image/object/class/label"], tf.int32)  # [N]
+    difficult = parsed["image/object/difficult"]
+    return {
+        "encoded": parsed["image/encoded"],
+        "filename": parsed["image/filename"],
+        "source_id": parsed["image/source_id"],
+        "height": tf.cast(parsed["image/height"], tf.int32),
+        "width": tf.cast(parsed["image/width"], tf.int32),
+        "boxes": tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_KEYS], axis=-1),  # [N, 4]
+        "classes": classes,
+        "difficult": tf.pad(difficult, [[0, tf.size(classes) - tf.size(difficult)]]) > 0,
+    }
+
+
+def read_annotations(records: Sequence[Path], label_map: LabelMap) -> Iterator[Annotation]:
+    """Read the ground truth of records; an annotation's ``image`` is the example's source id.
+
+    Raises:
+        RecordError: a record is damaged, or has a class id that the label map does not know.
+    """
+    for path in records:
+        for number, serialized in enumerate(_read(path), start=1):
+            example = {name: tensor.numpy() for name, tensor in parse_example(serialized).items()}
+            width, height = int(example["width"]), int(example["height"])
+            yield Annotation(
+                image=Path(example["source_id"].decode()),
+                width=width,
+                height=height,
+                boxes=box_algebra.yxyx_to_xyxy(example["boxes"], width=width, height=height),
+                names=_names(example["classes"], label_map, where=f"{path}: example {number}"),
+                difficult=example["difficult"],
+            )
+
+
+def serialize_example(
+    annotation: Annotation, label_map: LabelMap, *, encoded: bytes, image_format: str, source_id: str
+) -> bytes:
+    """Make the serialized `tf.train.Example` of an annotated picture.
+
+    Args:
+        annotation: in pixels of the picture that ``encoded`` holds.
+        label_map: gives the class ids; it must know every name.
+        encoded: the picture's JPEG or PNG bytes.
+        image_format: "jpeg" or "png".
+        source_id: the picture's path below the folder of pictures, "/" between folders.
+    """
+    boxes = box_algebra.xyxy_to_yxyx(annotation.boxes, width=annotation.width, height=annotation.height)
+    feature = {
+        "image/height": [annotation.height],
+        "image/width": [annotation.width],
+        "image/filename": [source_id.encode()],
+        "image/source_id": [source_id.encode()],
+        "image/key/sha256": [hashlib.sha256(encoded).hexdigest().encode()],
+        "image/encoded": [encoded],
+        "image/format": [image_format.encode()],
+        **{f"image/object/bbox/{side}": boxes[:, column] for column, side in enumerate(_BOX_KEYS)},
+        "image/object/class/text": [name.encode() for name in annotation.names],
+        "image/object/class/label": [label_map.id_of(name) for name in annotation.names],
+        "image/object/difficult": np.asarray(annotation.difficult, np.int64),
+        "image/object/truncated": np.asarray(annotation.truncated, np.int64),
+        "image/object/view": [pose.encode() for pose in annotation.poses or ()],
+    }
+    features = tf.train.Features(feature={key: _feature(key, values) for key, values in feature.items()})
+    return tf.train.Example(features=features).SerializeToString(deterministic=True)
+
+
+def write_records(
+    serialized: Iterable[bytes], folder: Path, name: str, *, count: int, max_file_size: int
+) -> tuple[Path, ...]:
+    """Write examples to files ``<name>-<first>-<last>.tfrecord``, numbered from 1 and padded to the width of ``count``.
+
+    The examples are read as a stream, so that memory holds one at a time.
+
+    Args:
+        serialized: exactly ``count`` examples; none gives no file.
+        folder: where the files go; it exists.
+        name: "train" or "val", with the user's prefix.
+        count: how many examples come.
+        max_file_size: megabytes; a file ends before the example that would exceed it. 0 is no limit.
+    """
+    limit = max_file_size * _MEGABYTE if max_file_size else math.inf
+    part = folder / f"{name}.part"
+    paths: list[Path] = []
+    stream = iter(serialized)
+    example, first = next(stream, None), 1
+    while example is not None:
+        written, size = 0, 0
+        with tf.io.TFRecordWriter(str(part)) as writer:
+            while example is not None and (not written or size + len(example) + _RECORD_OVERHEAD <= limit):
+                writer.write(example)
+                written, size = written + 1, size + len(example) + _RECORD_OVERHEAD
+                example = next(stream, None)
+        last, digits = first + written - 1, len(str(count))
+        paths.append(part.rename(folder / f"{name}-{first:0{digits}}-{last:0{digits}}.tfrecord"))
+        first = last + 1
+    return tuple(paths)
+
+
+def write_description(folder: Path, label_map: LabelMap, description: dict[str, Any]) -> None:
+    """Write labels.pbtxt and dataset.yml; ``description`` is what dataset.yml tells beside ``num_classes``."""
+    (folder / LABELS_FILE).write_text(label_map.to_pbtxt(), encoding="utf-8")
+    text = yaml.safe_dump({"num_classes": len(label_map), **description}, sort_keys=False, allow_unicode=True)
+    (folder / DATASET_FILE).write_text(text, encoding="utf-8")
+
+
+def _feature(key: str, values: Sequence[Any] | np.ndarray) -> tf.train.Feature:
+    if _FEATURES.get(key, _FEATURES["image/encoded"]).dtype == tf.string:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if _FEATURES[key].dtype == tf.float32:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _read(path: Path) -> Iterator[tf.Tensor]:
+    try:
+        yield from tf.data.TFRecordDataset(str(path))
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        raise RecordError(f"{path}: cannot be read ({error.message}); prepare the records again") from error
+
+
+def _names(classes: np.ndarray, label_map: LabelMap, *, where: str) -> tuple[str, ...]:
+    try:
+        return tuple(label_map.name_of(int(class_id)) for class_id in classes)
+    except KeyError as error:
+        raise RecordError(
+            f"{where}: class id {error} is not in {LABELS_FILE}, which has 1 to {len(label_map)}; "
+            f"use the {LABELS_FILE} that the records were made with"
+        ) from None
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path}: does not exist; give a folder that prepare has written") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: is no YAML ({' '.join(str(error).split())}); prepare the records again") from error
+    if not isinstance(description, dict):
+        raise RecordError(f"{path}: is no mapping of keys to values; prepare the records again")
+    return description
+
+
+def _read_labels(path: Path) -> LabelMap:
+    try:
+        return LabelMap.from_pbtxt(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path}: does not exist; give a folder that prepare has written") from None
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}") from None
+
+
+def _natural(description: dict[str, Any], key: str, path: Path) -> int:
+    value = description.get(key)
+    if not isinstance(value, int) or value < 0:
+        raise RecordError(f"{path}: {key} is {value!r}; it must be a number of 0 or more")
+    return value
+
+
+def _find_records(description: dict[str, Any], name: str, path: Path) -> tuple[Path, ...]:
+    pattern = description.get(f"{name}_records")
+    if not isinstance(pattern, str) or not pattern:
+        raise RecordError(f"{path}: {name}_records is {pattern!r}; it must be a pattern such as {name}-*.tfrecord")
+    records = tuple(sorted(path.parent.glob(pattern)))
+    if not records and description.get(f"{name}_examples"):
+        raise RecordError(f"{path}: no file fits {name}_records {pattern!r}; copy the records beside {path.name}")
+    return records
