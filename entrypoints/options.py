@@ -1,0 +1,134 @@
+"""What the entry points share: how a command starts and fails, and the options that several of them have.
+
+An option is spelled with dashes (``--val-split``), its parameter in MLproject with underscores (``val_split``).
+``mlflow run`` always passes every parameter, so "not given" is a value of its own: ``""`` for text, ``-1`` for a
+number.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from odml.errors import OdmlError
+from odml.signals import interruptible
+
+
+class Command(click.Command):
+    """A command that says what the user can fix in one line, with exit code 1.
+
+    An OdmlError becomes ``Error: MESSAGE`` on stderr; any other exception keeps its traceback. Ctrl-C, SIGTERM and
+    SIGHUP end the command through KeyboardInterrupt, so that its MLflow run ends too.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with logging set up; called by click."""
+        _set_environment()
+        _set_logging()
+        # Signal handlers can only be set in the main thread.
+        stoppable = threading.current_thread() is threading.main_thread()
+        try:
+            with interruptible() if stoppable else nullcontext():
+                return super().invoke(ctx)
+        except OdmlError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _set_environment() -> None:
+    """Keep TensorFlow's start-up chatter off the screen, and Keras on TensorFlow, unless the user says otherwise."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+
+def _set_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("odml").setLevel(logging.INFO)
+
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+images_option = click.option("--images", type=FOLDER, required=True, help="Folder of images; folders in it count too.")
+annotations_option = click.option(
+    "--annotations", type=FOLDER, required=True, help="Folder of Pascal VOC XML files; folders in it count too."
+)
+val_split_option = click.option(
+    "--val-split", type=float, default=30.0, show_default=True, help="Percent of the images kept for validation."
+)
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What to do about bad annotations: list them all and write nothing, or leave them out.",
+)
+seed_option = click.option(
+    "--seed", type=int, default=-1, show_default=True, help="Seed of all that is random; -1 draws one and records it."
+)
+gpus_option = click.option(
+    "--gpus", default="", help="GPUs to use, as nvidia-smi numbers them: 0,1 or none; all by default."
+)
+model_option = click.option(
+    "--model",
+    default="ssd_mobilenet_v2",
+    show_default=True,
+    help="Name of a configuration that comes with odml, or path of a YAML file.",
+)
+dataset_option = click.option(
+    "--dataset", default="", help="A run of prepare (its id), or a folder of records; the latest run by default."
+)
+train_steps_option = click.option(
+    "--train-steps", type=int, default=-1, show_default=True, help="Steps to train; -1 trains until it is stopped."
+)
+batch_size_option = click.option(
+    "--batch-size", type=int, default=24, show_default=True, help="Images in a step, over all GPUs together."
+)
+learning_rate_option = click.option(
+    "--learning-rate", type=float, default=-1.0, show_default=True, help="Highest learning rate; -1: the model's own."
+)
+eval_every_option = click.option(
+    "--eval-every", type=int, default=-1, show_default=True, help="Steps between evaluations; -1: at each checkpoint."
+)
+checkpoint_every_option = click.option(
+    "--checkpoint-every",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="Steps between checkpoints; -1: as the model says.",
+)
+eval_examples_option = click.option(
+    "--eval-examples", type=int, default=-1, show_default=True, help="Validation images to evaluate; -1: all."
+)
+weights_option = click.option(
+    "--weights", default="imagenet", show_default=True, help="Weights to start from: imagenet, or path of a file."
+)
+trained_model_option = click.option(
+    "--trained-model",
+    default="",
+    help="A run of train or transfer_learn (its id), or its folder of checkpoints; the latest run by default.",
+)
+step_option = click.option(
+    "--step", type=int, default=-1, show_default=True, help="Step of the checkpoint to use; -1: the latest."
+)
+export_option = click.option(
+    "--export",
+    default="",
+    help="A run of export_and_freeze (its id), its graph folder, or a models:/ URI; the latest run by default.",
+)
+name_option = click.option("--name", default="detector", show_default=True, help="Name in the model registry.")
+alias_option = click.option(
+    "--alias", default="champion", show_default=True, help="Alias that the new version gets; empty: none."
+)
+score_threshold_option = click.option(
+    "--score-threshold", type=float, default=0.5, show_default=True, help="Lowest score of a detection, 0 to 1."
+)
+max_detections_option = click.option(
+    "--max-detections", type=int, default=100, show_default=True, help="Most detections in an image."
+)
