@@ -34,11 +34,8 @@ _FEATURES = {
     "image/filename": tf.io.FixedLenFeature((), tf.string, ""),
     "image/source_id": tf.io.FixedLenFeature((), tf.string, ""),
     **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _BOX_KEYS},
-    "image/object/class/text": tf.io.RaggedFeature(tf.string),
     "image/object/class/label": tf.io.RaggedFeature(tf.int64),
     "image/object/difficult": tf.io.RaggedFeature(tf.int64),
-    "image/object/truncated": tf.io.RaggedFeature(tf.int64),
-    "image/object/view": tf.io.RaggedFeature(tf.string),
 }
 
 
@@ -141,21 +138,21 @@ def serialize_example(
     """
     boxes = box_algebra.xyxy_to_yxyx(annotation.boxes, width=annotation.width, height=annotation.height)
     feature = {
-        "image/height": [annotation.height],
-        "image/width": [annotation.width],
-        "image/filename": [source_id.encode()],
-        "image/source_id": [source_id.encode()],
-        "image/key/sha256": [hashlib.sha256(encoded).hexdigest().encode()],
-        "image/encoded": [encoded],
-        "image/format": [image_format.encode()],
-        **{f"image/object/bbox/{side}": boxes[:, column] for column, side in enumerate(_BOX_KEYS)},
-        "image/object/class/text": [name.encode() for name in annotation.names],
-        "image/object/class/label": [label_map.id_of(name) for name in annotation.names],
-        "image/object/difficult": np.asarray(annotation.difficult, np.int64),
-        "image/object/truncated": np.asarray(annotation.truncated, np.int64),
-        "image/object/view": [pose.encode() for pose in annotation.poses or ()],
+        "image/height": _integers([annotation.height]),
+        "image/width": _integers([annotation.width]),
+        "image/filename": _strings([source_id]),
+        "image/source_id": _strings([source_id]),
+        "image/key/sha256": _strings([hashlib.sha256(encoded).hexdigest()]),
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+        "image/format": _strings([image_format]),
+        **{f"image/object/bbox/{side}": _floats(boxes[:, column]) for column, side in enumerate(_BOX_KEYS)},
+        "image/object/class/text": _strings(annotation.names),
+        "image/object/class/label": _integers([label_map.id_of(name) for name in annotation.names]),
+        "image/object/difficult": _integers(np.asarray(annotation.difficult, np.int64)),
+        "image/object/truncated": _integers(np.asarray(annotation.truncated, np.int64)),
+        "image/object/view": _strings(annotation.poses or ()),
     }
-    features = tf.train.Features(feature={key: _feature(key, values) for key, values in feature.items()})
+    features = tf.train.Features(feature=feature)
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
 
@@ -198,12 +195,16 @@ def write_description(folder: Path, label_map: LabelMap, description: dict[str, 
     (folder / DATASET_FILE).write_text(text, encoding="utf-8")
 
 
-def _feature(key: str, values: Sequence[Any] | np.ndarray) -> tf.train.Feature:
-    if _FEATURES.get(key, _FEATURES["image/encoded"]).dtype == tf.string:
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if _FEATURES[key].dtype == tf.float32:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+def _strings(values: Iterable[str]) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in values]))
+
+
+def _integers(values: Iterable[int] | np.ndarray) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(values: Iterable[float] | np.ndarray) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
 def _read(path: Path) -> Iterator[tf.Tensor]:
