@@ -1,0 +1,244 @@
+"""SSD (Liu et al. 2016) with the feature maps, heads, anchors and names of the TF Object Detection API's SSD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from odml import anchors, losses, postprocessing, targets
+from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN
+from odml.backbones.mobilenet_v2 import MobileNetV2
+from odml.config import Configuration
+
+_STDDEV = 0.03
+
+
+class SSD(keras.Model):
+    """A single-shot detector: images in; raw outputs, losses or detections out.
+
+    Images are [B, H, W, 3], RGB, 0..255, uint8 or float, of any size: they are stretched to the configuration's
+    ``image_size``. Class ids count from 1.
+    """
+
+    def __init__(self, configuration: Configuration, num_classes: int):
+        super().__init__(name=configuration.architecture)
+        self.configuration = configuration
+        self.num_classes = num_classes
+        self.feature_extractor = FeatureExtractor(configuration, name="FeatureExtractor")
+        shapes = {
+            "aspect_ratios": configuration.anchors.aspect_ratios,
+            "reduce_boxes_in_lowest_layer": configuration.anchors.reduce_boxes_in_lowest_layer,
+        }
+        grids = feature_map_grids(configuration.image_size, 2 + len(configuration.extra_layers))
+        self.box_predictors = [
+            BoxPredictor(
+                count, num_classes=num_classes, kernel_size=configuration.head_kernel_size, name=f"BoxPredictor_{k}"
+            )
+            for k, count in enumerate(anchors.anchors_per_cell(len(grids), **shapes))
+        ]
+        self.anchors = anchors.ssd_anchors(
+            grids,
+            image_size=configuration.image_size,
+            min_scale=configuration.anchors.min_scale,
+            max_scale=configuration.anchors.max_scale,
+            **shapes,
+        )
+        self(tf.zeros([1, *configuration.image_size, 3]))
+
+    def resize(self, images: tf.Tensor) -> tf.Tensor:
+        """Stretch images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255.
+
+        TF1's sampling (corners at pixel centres are not moved by half a pixel), which the released weights know.
+        """
+        batch = images if images.shape.rank == 4 else images[None]
+        resized = tf.raw_ops.ResizeBilinear(
+            images=tf.cast(batch, tf.float32),
+            size=self.configuration.image_size,
+            align_corners=False,
+            half_pixel_centers=False,
+        )
+        return resized if images.shape.rank == 4 else resized[0]
+
+    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, Any]:
+        """Give the raw outputs.
+
+        Returns:
+            ``box_encodings`` [B, A, 4] (ty, tx, th, tw relative to the anchors),
+            ``class_predictions_with_background`` [B, A, C + 1] logits, background first, and ``feature_maps``, a
+            list of [B, h, w, c], finest first.
+        """
+        x = self.resize(images) * (2.0 / 255.0) - 1.0
+        feature_maps = self.feature_extractor(x, training=training)
+        predictions = [
+            predictor(features) for predictor, features in zip(self.box_predictors, feature_maps, strict=True)
+        ]
+        return {
+            "box_encodings": tf.concat([codes for codes, _ in predictions], axis=1),
+            "class_predictions_with_background": tf.concat([logits for _, logits in predictions], axis=1),
+            "feature_maps": feature_maps,
+        }
+
+    def compute_losses(self, batch: Mapping[str, tf.Tensor], *, training: bool = True) -> dict[str, tf.Tensor]:
+        """Give the losses of a batch as named scalars; their sum is what is minimised.
+
+        Args:
+            batch: ``images``; ``boxes`` [B, M, 4] yxyx, 0..1; ``classes`` int [B, M] from 1, 0 for padding.
+        Returns:
+            ``classification`` and ``localization``, both over the number of matched anchors (at least 1), and
+            ``regularization``, half the weight decay times the sum of squares of the convolutions' kernels.
+        """
+        outputs = self(batch["images"], training=training)
+        target = targets.assign(
+            tf.constant(self.anchors),
+            batch["boxes"],
+            batch["classes"],
+            num_classes=self.num_classes,
+            threshold=self.configuration.matching.threshold,
+        )
+        return self._weigh(outputs, target) | {"regularization": self._regularization()}
+
+    def _weigh(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        settings = self.configuration.losses
+        classification = losses.sigmoid_cross_entropy(outputs["class_predictions_with_background"], target["classes"])
+        localization = losses.smooth_l1(outputs["box_encodings"], target["codes"])  # [B, A]
+        is_object = target["is_object"]
+        negatives = losses.mine_hard_negatives(
+            tf.stop_gradient(classification),
+            is_object,
+            negatives_per_positive=settings.negatives_per_positive,
+            min_negatives=settings.min_negatives,
+        )
+        count = tf.maximum(tf.reduce_sum(tf.cast(is_object, tf.float32)), 1.0)
+        return {
+            "classification": settings.classification_weight
+            * tf.reduce_sum(tf.where(is_object | negatives, classification, 0.0))
+            / count,
+            "localization": settings.localization_weight
+            * tf.reduce_sum(tf.where(is_object, localization, 0.0))
+            / count,
+        }
+
+    def _regularization(self) -> tf.Tensor:
+        # As slim: depthwise kernels, biases and batch normalisation are free.
+        kernels = [v for v in self.trainable_variables if v.name == "weights"]
+        return self.configuration.training.weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in kernels])
+
+    def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Give detections under the exported graph's names.
+
+        Returns:
+            What ``postprocessing.suppress`` gives, and before suppression ``raw_detection_boxes`` [B, A, 4] (yxyx, 0..1
+            of the image, not clipped) and ``raw_detection_scores`` [B, A, C + 1] (0..1, background first).
+        """
+        outputs = self(images, training=False)
+        boxes = postprocessing.decode(outputs["box_encodings"], tf.constant(self.anchors))
+        scores = tf.sigmoid(outputs["class_predictions_with_background"])
+        found = postprocessing.suppress(boxes, scores[..., 1:], **self.configuration.detection.model_dump())
+        return found | {"raw_detection_boxes": boxes, "raw_detection_scores": scores}
+
+
+class FeatureExtractor(keras.layers.Layer):
+    """MobileNetV2 and the smaller and smaller maps after it, under slim's scopes."""
+
+    def __init__(self, configuration: Configuration, **options: Any):
+        super().__init__(**options)
+        settings = configuration.batch_norm.model_dump()
+        self.backbone = SSDMobileNetV2(
+            configuration.extra_layers, make_batch_norm=lambda: BatchNorm(name="BatchNorm", **settings)
+        )
+
+    def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Give the feature maps [B, h, w, c], finest first, for x [B, H, W, 3] in -1..1."""
+        return self.backbone(x, training=training)
+
+
+class SSDMobileNetV2(MobileNetV2):
+    """The backbone together with SSD's extra layers, which share its scope in the released checkpoints."""
+
+    def __init__(self, extra_layers: tuple[int, ...], *, make_batch_norm: Callable[[], BatchNorm]):
+        super().__init__(make_batch_norm=make_batch_norm)
+        # Depths and names as the TF Object Detection API's multi_resolution_feature_maps makes them.
+        self.extra_layers = [
+            [
+                ConvBN(
+                    filters // 2,
+                    1,
+                    stddev=_STDDEV,
+                    batch_norm=make_batch_norm(),
+                    name=f"layer_19_1_Conv2d_{number}_1x1_{filters // 2}",
+                ),
+                DepthwiseConvBN(
+                    stride=2,
+                    stddev=_STDDEV,
+                    batch_norm=make_batch_norm(),
+                    name=f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}_depthwise",
+                ),
+                ConvBN(
+                    filters,
+                    1,
+                    stddev=_STDDEV,
+                    batch_norm=make_batch_norm(),
+                    name=f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}",
+                ),
+            ]
+            for number, filters in enumerate(extra_layers, start=2)
+        ]
+
+    def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Give all feature maps, finest first."""
+        features = super().call(x, training=training)
+        maps = [features["expanded_conv_13/expand"], features["Conv_1"]]
+        for layers in self.extra_layers:
+            x = maps[-1]
+            for layer in layers:
+                x = layer(x, training=training)
+            maps.append(x)
+        return maps
+
+
+class BoxPredictor(keras.layers.Layer):
+    """The heads on one feature map: a box and class logits for each anchor of each cell."""
+
+    def __init__(self, anchors_per_cell: int, *, num_classes: int, kernel_size: int, **options: Any):
+        super().__init__(**options)
+        self.num_classes = num_classes
+        self.boxes = Head(anchors_per_cell * 4, kernel_size, name="BoxEncodingPredictor")
+        self.classes = Head(anchors_per_cell * (num_classes + 1), kernel_size, name="ClassPredictor")
+
+    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Give codes [B, h * w * anchors, 4] and logits [B, h * w * anchors, C + 1] for features [B, h, w, c]."""
+        batch = tf.shape(features)[0]
+        codes = tf.reshape(self.boxes(features), [batch, -1, 4])
+        return codes, tf.reshape(self.classes(features), [batch, -1, self.num_classes + 1])
+
+
+class Head(keras.layers.Layer):
+    """A convolution with a bias and nothing else."""
+
+    def __init__(self, filters: int, kernel_size: int, **options: Any):
+        super().__init__(**options)
+        self.filters = filters
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the kernel [K, K, C, filters] and the bias."""
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(
+            name="weights", shape=shape, initializer=keras.initializers.TruncatedNormal(stddev=_STDDEV)
+        )
+        self.bias = self.add_weight(name="biases", shape=(self.filters,), initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Give [B, h, w, filters] for x [B, h, w, c]."""
+        return tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
+
+
+def feature_map_grids(image_size: tuple[int, int], count: int) -> list[tuple[int, int]]:
+    """Give (rows, columns) of ``count`` feature maps: stride 16, then each half the one before, rounded up."""
+    sides = [tuple(-(-side // 16) for side in image_size)]
+    while len(sides) < count:
+        sides.append(tuple(-(-side // 2) for side in sides[-1]))
+    return sides

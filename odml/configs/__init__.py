@@ -1,0 +1,1 @@
+"""The configurations that come with odml, one YAML file each."""
