@@ -13,7 +13,6 @@ from odml.errors import WeightsError
 
 _IMAGENET_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 _IMAGENET_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{_IMAGENET_FILE}"
-_VARIABLES = {"kernel": "weights", "depthwise_kernel": "depthwise_weights"}
 
 
 def load(model: SSD, weights: str) -> int:
@@ -65,10 +64,16 @@ def _read_mobilenet_v2(path: Path) -> dict[str, np.ndarray]:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path}: is not a weights file of MobileNetV2 without its top ({reason})") from None
     return {
-        f"{_slim_scope(layer.name)}/{_VARIABLES.get(variable.name, variable.name)}": variable.numpy()
+        f"{_slim_scope(layer.name)}/{_slim_variable(layer, variable.name)}": variable.numpy()
         for layer in source.layers
         for variable in layer.variables
     }
+
+
+def _slim_variable(layer: keras.layers.Layer, name: str) -> str:
+    if name != "kernel":
+        return name
+    return "depthwise_weights" if isinstance(layer, keras.layers.DepthwiseConv2D) else "weights"
 
 
 def _slim_scope(layer: str) -> str:
