@@ -1,0 +1,32 @@
+"""MLflow at the edge: runs, what they are built on, what they leave behind, the model registry.
+
+The only package that imports MLflow, but for ``odml.serving``.
+
+    runs        one operation is one run: its status, metrics, pictures, artifacts
+    inputs      finding the run, folder or registered model that an operation builds on
+    folders     a folder of a run that grows while the run goes on
+    outbox      sending metrics and pictures without ever stopping the work
+    names       metric names that MLflow takes
+    registry    logged and registered models
+    projects    running an entry point as a child run
+    stores      what is reachable
+"""
+
+from odml.tracking.folders import ArtifactFolder
+from odml.tracking.projects import child_run
+from odml.tracking.registry import logged_model, register_model
+from odml.tracking.runs import Run, run_metrics, run_tags, start_run
+from odml.tracking.stores import open_registry, open_store
+
+__all__ = [
+    "ArtifactFolder",
+    "Run",
+    "child_run",
+    "logged_model",
+    "open_registry",
+    "open_store",
+    "register_model",
+    "run_metrics",
+    "run_tags",
+    "start_run",
+]
