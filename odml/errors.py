@@ -6,6 +6,7 @@
       RecordError               prepared records, their label map or their dataset.yml are missing or damaged
       ConfigurationError        a model's configuration or a parameter has a value that is not allowed
       WeightsError              initial weights that are missing or do not fit the network
+      TrainingError             a training that cannot go on
       CheckpointError           a training checkpoint that is missing, incomplete or of another network
       ExportError               an export folder that is missing, incomplete or differs from its checkpoint
       TrackingError             an MLflow run, artifact or model that cannot be found or used
@@ -36,6 +37,10 @@ class ConfigurationError(OdmlError):
 
 class WeightsError(OdmlError):
     """Initial weights are missing or do not fit the network."""
+
+
+class TrainingError(OdmlError):
+    """A training cannot go on: its loss is no number any more."""
 
 
 class CheckpointError(OdmlError):

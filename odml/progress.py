@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,29 +17,46 @@ _SECONDS_BETWEEN_LINES = 10.0
 _log = logging.getLogger(__name__)
 
 
-def progress(iterable: Iterable[_Item], *, total: int, description: str) -> Iterator[_Item]:
+def progress(
+    iterable: Iterable[_Item], *, total: int | None, description: str, note: Callable[[], str] = str
+) -> Iterator[_Item]:
     """Yield the items and show, on standard error, how many of ``total`` are done and how long the rest takes.
 
-    On a terminal this is a bar; otherwise an INFO line every ten seconds, so that a log stays readable.
+    On a terminal this is a bar; otherwise an INFO line every ten seconds, so that a log stays readable. A ``total``
+    of None has no end; ``note`` gives what else stands in the line.
     """
     if sys.stderr.isatty():
-        yield from tqdm(iterable, total=total, desc=description, dynamic_ncols=True)
+        yield from _with_bar(iterable, total, description, note)
     else:
-        yield from _with_lines(iterable, total, description)
+        yield from _with_lines(iterable, total, description, note)
 
 
-def _with_lines(iterable: Iterable[_Item], total: int, description: str) -> Iterator[_Item]:
+def _with_bar(
+    iterable: Iterable[_Item], total: int | None, description: str, note: Callable[[], str]
+) -> Iterator[_Item]:
+    with tqdm(iterable, total=total, desc=description, dynamic_ncols=True) as bar:
+        for item in bar:
+            yield item
+            bar.set_postfix_str(note(), refresh=False)
+
+
+def _with_lines(
+    iterable: Iterable[_Item], total: int | None, description: str, note: Callable[[], str]
+) -> Iterator[_Item]:
     started = last = time.monotonic()
     for done, item in enumerate(iterable, start=1):
         yield item
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            _log.info(progress_line(done, total, seconds=now - started, description=description))
+            line = progress_line(done, total, seconds=now - started, description=description)
+            _log.info(", ".join(part for part in (line, note()) if part))
 
 
-def progress_line(done: int, total: int, *, seconds: float, description: str) -> str:
+def progress_line(done: int, total: int | None, *, seconds: float, description: str) -> str:
     """Say in one line how much is done after so many seconds, how fast, and how long the rest takes at that speed."""
     speed = done / seconds
+    if total is None:
+        return f"{description}: {done}, {speed:.1f} a second"
     left = timedelta(seconds=round((total - done) / speed))
     return f"{description}: {done} of {total} ({done / total:.0%}), {speed:.1f} a second, {left} left"

@@ -1,0 +1,83 @@
+"""Random changes of a training picture: (image, boxes, classes) -> the same three.
+
+Images are uint8 or float [H, W, 3], 0..255; boxes [N, 4] yxyx, 0..1; classes [N]. Everything works eagerly and inside
+``Dataset.map``, and gives the same for the same ``seed``, int32 [2].
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+Example = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+
+# SSD's data augmentation (Liu et al. 2016, section 2.2) with the numbers of the TF Object Detection API's ssd_random_crop.
+_MIN_OBJECT_COVERED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+_CROP_ASPECT_RATIO = (0.5, 2.0)
+_CROP_AREA = (0.1, 1.0)
+_KEEP_WHOLE = 0.15
+
+
+def random_horizontal_flip(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed: tf.Tensor) -> Example:
+    """Mirror the picture and its boxes, every other time."""
+
+    def flip() -> tuple[tf.Tensor, tf.Tensor]:
+        ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=1)
+        return tf.reverse(image, axis=[1]), tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=1)
+
+    flips = tf.random.stateless_uniform([], seed) < 0.5
+    image, boxes = tf.cond(flips, flip, lambda: (image, boxes))
+    return image, boxes, classes
+
+
+def random_crop(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed: tf.Tensor) -> Example:
+    """Cut out a part that holds at least a random share of some object, as SSD does.
+
+    An object stays if the part shows at least that share of it; its box is cut to the part. If no object would stay,
+    or there is none, the whole picture is kept, as it is 15 % of the time anyway.
+    """
+    keep_seed, share_seed, crop_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    index = tf.random.stateless_uniform([], share_seed, maxval=len(_MIN_OBJECT_COVERED), dtype=tf.int32)
+    share = tf.gather(tf.constant(_MIN_OBJECT_COVERED), index)
+    begin, size, window = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.clip_by_value(boxes, 0.0, 1.0)[None],
+        crop_seed,
+        min_object_covered=share,
+        aspect_ratio_range=_CROP_ASPECT_RATIO,
+        area_range=_CROP_AREA,
+        max_attempts=100,
+        use_image_if_no_bounding_boxes=True,
+    )
+    cropped, shown = _crop_boxes(boxes, window[0, 0])
+    stays = (shown > 0) & (shown >= share - 1e-6)
+    crops = tf.reduce_any(stays) & (tf.random.stateless_uniform([], keep_seed) >= _KEEP_WHOLE)
+    return tf.cond(
+        crops,
+        lambda: (tf.slice(image, begin, size), tf.boolean_mask(cropped, stays), tf.boolean_mask(classes, stays)),
+        lambda: (image, boxes, classes),
+    )
+
+
+def random_color(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed: tf.Tensor) -> Example:
+    """Change brightness, contrast, saturation and hue a little; gives a float32 image, 0..255.
+
+    Ranges: brightness +-32 of 255, contrast and saturation 0.5..1.5, hue +-18 degrees (SSD's public Caffe code).
+    """
+    brightness, contrast, saturation, hue = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    image = tf.cast(image, tf.float32) / 255.0
+    image = tf.image.stateless_random_brightness(image, 32 / 255, brightness)
+    image = tf.image.stateless_random_contrast(image, 0.5, 1.5, contrast)
+    image = tf.clip_by_value(image, 0.0, 1.0)
+    image = tf.image.stateless_random_saturation(image, 0.5, 1.5, saturation)
+    image = tf.image.stateless_random_hue(image, 0.05, hue)
+    return tf.clip_by_value(image, 0.0, 1.0) * 255.0, boxes, classes
+
+
+def _crop_boxes(boxes: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give boxes [N, 4] in the frame of a window [4], cut to it, and the share [N] of each that it shows."""
+    top_left = tf.clip_by_value(boxes[:, :2], window[:2], window[2:])
+    bottom_right = tf.clip_by_value(boxes[:, 2:], window[:2], window[2:])
+    shown = tf.reduce_prod(bottom_right - top_left, axis=1)
+    share = tf.math.divide_no_nan(shown, tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    corners = tf.concat([top_left - window[:2], bottom_right - window[:2]], axis=1)
+    return corners / tf.tile(window[2:] - window[:2], [2]), share

@@ -1,0 +1,114 @@
+"""Records -> batches of equal-sized images with padded ground truth.
+
+A batch is a dict: ``images`` float32 [B, H, W, 3], RGB, 0..255; ``boxes`` float32 [B, M, 4] yxyx, 0..1 of the image;
+``classes`` int32 [B, M] from 1, 0 for padding; ``difficult`` bool [B, M]. M is the largest count of the batch and may be 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from odml import augmentation
+from odml.config import Augmentation
+from odml.records import Dataset, parse_example
+
+_SHUFFLE_BYTES = 256 * 1024 * 1024
+_MIN_SIDE = 1e-3  # of the image; what a crop leaves of a thin box can round to nothing
+
+Resize = Callable[[tf.Tensor], tf.Tensor]
+
+
+def training_batches(
+    dataset: Dataset, *, batch_size: int, resize: Resize, augment: Augmentation, seed: int
+) -> tf.data.Dataset:
+    """Give endless batches of the training records, shuffled and augmented, the same for the same seed.
+
+    Args:
+        resize: image [H, W, 3] -> float32 [h, w, 3], the same size for all (the architecture's).
+        augment: which random changes to make.
+
+    Every epoch shows each example once; a batch may span two epochs. The shuffle buffer holds encoded pictures, at most
+    256 MB of them.
+    """
+    examples = _read(dataset.train_records).shuffle(_shuffle_size(dataset), seed=seed).repeat()
+    numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter())
+
+    def load(serialized: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = parse_example(serialized)
+        image, boxes, classes = _augment(
+            (_decode(example["encoded"]), example["boxes"], example["classes"]),
+            augment,
+            resize,
+            seed=tf.stack([tf.cast(seed, tf.int64), number]),
+        )
+        return {"images": image, "boxes": boxes, "classes": classes}
+
+    loaded = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return loaded.padded_batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(
+    records: Sequence[Path], *, batch_size: int, resize: Resize, examples: int | None = None
+) -> tf.data.Dataset:
+    """Give the first ``examples`` (None: all) examples in the records' order, none dropped, the last batch smaller.
+
+    Beside the usual keys a batch has ``heights`` and ``widths`` int32 [B] of the original pictures and ``source_ids``
+    string [B].
+    """
+    selected = _read(records).take(-1 if examples is None else examples)
+
+    def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = parse_example(serialized)
+        return {
+            "images": resize(_decode(example["encoded"])),
+            "boxes": example["boxes"],
+            "classes": example["classes"],
+            "difficult": example["difficult"],
+            "heights": example["height"],
+            "widths": example["width"],
+            "source_ids": example["source_id"],
+        }
+
+    loaded = selected.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return loaded.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def read_images(records: Sequence[Path], examples: int) -> list[tf.Tensor]:
+    """Decode the first pictures of the records, uint8 [H, W, 3] in their original sizes."""
+    return [_decode(parse_example(serialized)["encoded"]) for serialized in _read(records).take(examples)]
+
+
+def _read(records: Sequence[Path]) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset([str(path) for path in records])
+
+
+def _shuffle_size(dataset: Dataset) -> int:
+    mean_bytes = sum(path.stat().st_size for path in dataset.train_records) / dataset.train_examples
+    return max(1, min(dataset.train_examples, int(_SHUFFLE_BYTES / mean_bytes)))
+
+
+def _decode(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def _augment(
+    example: augmentation.Example, augment: Augmentation, resize: Resize, *, seed: tf.Tensor
+) -> augmentation.Example:
+    flip_seed, crop_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    if augment.random_crop:
+        example = augmentation.random_crop(*example, seed=crop_seed)
+    image, boxes, classes = example
+    example = resize(image), boxes, classes
+    # What works on every pixel comes after resizing, where there are fewer of them.
+    if augment.horizontal_flip:
+        example = augmentation.random_horizontal_flip(*example, seed=flip_seed)
+    if augment.random_color:
+        example = augmentation.random_color(*example, seed=color_seed)
+    image, boxes, classes = example
+    has_area = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > _MIN_SIDE, axis=1)
+    return image, tf.boolean_mask(boxes, has_area), tf.boolean_mask(classes, has_area)

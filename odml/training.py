@@ -1,0 +1,179 @@
+"""The training loop: steps, checkpoints, evaluations, until the last step or a request to stop. It knows no MLflow."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
+import tensorflow as tf
+
+from odml.architectures import SSD
+from odml.config import Training
+from odml.errors import TrainingError
+from odml.progress import progress
+
+REPORT_EVERY = 10  # steps
+
+Report = Callable[[Mapping[str, float], int], None]
+
+
+class Stop(Protocol):
+    """A request to stop, as ``signals.StopSignals`` gives it: true once there is one."""
+
+    reason: str | None
+
+    def __bool__(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When things happen, in steps. ``steps`` None trains until it is stopped."""
+
+    steps: int | None
+    checkpoint_every: int
+    eval_every: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The last step that was trained, and why it was the last: "finished", or the signal's name."""
+
+    step: int
+    reason: str
+
+
+def train(
+    model: SSD,
+    batches: tf.data.Dataset,
+    *,
+    optimizer: keras.optimizers.Optimizer,
+    plan: Plan,
+    save: Callable[[int], None],
+    evaluate: Callable[[int], Mapping[str, float]],
+    report: Report,
+    stop: Stop,
+) -> Outcome:
+    """Train a network.
+
+    Whatever ends it, the last step is saved and evaluated.
+
+    Args:
+        batches: endless, as ``batches.training_batches`` makes them.
+        optimizer: built for the model's trainable variables.
+        save: called with a step, writes its checkpoint.
+        evaluate: called with a step after its checkpoint is written, gives metrics to report.
+        report: takes metrics and their step: ``train/loss/total`` and the parts, ``train/learning_rate``,
+            ``train/gradient_norm``, ``train/steps_per_second``, ``train/images_per_second`` (means since the last
+            report, without the time of saving and evaluating), and what ``evaluate`` gives.
+        stop: asked after every step.
+    Raises:
+        TrainingError: the loss is no longer a finite number; nothing is saved after that step.
+    """
+    iterator = iter(tf.distribute.get_strategy().experimental_distribute_dataset(batches))
+    train_step = _make_step(model, optimizer)
+    window = _Window()
+    steps = itertools.count(1) if plan.steps is None else range(1, plan.steps + 1)
+    step = 0
+    for step in progress(steps, total=plan.steps, description="train", note=lambda: window.note):
+        window.add(_finite(train_step(iterator), step))
+        last = step == plan.steps or bool(stop)
+        if step % REPORT_EVERY == 0 or last:
+            report(window.close(learning_rate=float(optimizer.learning_rate)), step)
+        if last or step % plan.checkpoint_every == 0:
+            save(step)
+        if last or step % plan.eval_every == 0:
+            report(evaluate(step), step)
+            window.restart()
+        if last:
+            break
+    return Outcome(step=step, reason=stop.reason or "finished")
+
+
+def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a recipe, built for the model.
+
+    The rate rises from zero over the warm-up; it then falls to zero along a cosine (Loshchilov and Hutter 2017) if the
+    number of steps is known, and stays as it is otherwise.
+    """
+    rate: keras.optimizers.schedules.LearningRateSchedule
+    warmup = recipe.warmup_steps
+    if steps is None:
+        rate = keras.optimizers.schedules.PolynomialDecay(0.0, max(warmup, 1), recipe.learning_rate)
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(steps - warmup, 1), warmup_target=recipe.learning_rate, warmup_steps=warmup
+        )
+    options = {"learning_rate": rate, "global_clipnorm": recipe.clip_gradient_norm}
+    optimizer = (
+        keras.optimizers.SGD(momentum=recipe.momentum, **options)
+        if recipe.optimizer == "sgd"
+        else keras.optimizers.Adam(beta_1=recipe.momentum, **options)
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
+    strategy = tf.distribute.get_strategy()
+
+    def replica_step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            losses = model.compute_losses(batch)
+            total = tf.add_n(list(losses.values()))
+            # Gradients are summed over replicas.
+            scaled = total / strategy.num_replicas_in_sync
+        gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        optimizer.apply(gradients, model.trainable_variables)
+        metrics = {f"loss/{name}": loss for name, loss in losses.items()}
+        images = tf.cast(tf.shape(batch["images"])[0] * strategy.num_replicas_in_sync, tf.float32)
+        return metrics | {"loss/total": total, "gradient_norm": tf.linalg.global_norm(gradients), "images": images}
+
+    @tf.function
+    def step(iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
+        values = strategy.run(replica_step, args=(next(iterator),))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in values.items()}
+
+    return step
+
+
+def _finite(values: Mapping[str, tf.Tensor], step: int) -> dict[str, float]:
+    numbers = {name: float(value) for name, value in values.items()}
+    if not math.isfinite(numbers["loss/total"]):
+        parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name.startswith("loss/"))
+        raise TrainingError(
+            f"step {step}: the loss is not a finite number ({parts}); lower the learning rate, or look for odd boxes"
+        )
+    return numbers
+
+
+class _Window:
+    """Means since the last report."""
+
+    def __init__(self) -> None:
+        self.note = ""
+        self.restart()
+
+    def restart(self) -> None:
+        self._started = time.monotonic()
+        self._rows: list[dict[str, float]] = []
+
+    def add(self, values: dict[str, float]) -> None:
+        self._rows.append(values)
+
+    def close(self, *, learning_rate: float) -> dict[str, float]:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        images = sum(row.pop("images") for row in self._rows)
+        means = {f"train/{name}": sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
+        speeds = {
+            "train/learning_rate": learning_rate,
+            "train/steps_per_second": len(self._rows) / seconds,
+            "train/images_per_second": images / seconds,
+        }
+        self.note = f"loss {means['train/loss/total']:.3f}, {images / seconds:.1f} images/s"
+        self.restart()
+        return means | speeds
