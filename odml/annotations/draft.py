@@ -1,0 +1,61 @@
+"""What an annotation file says, before anyone has looked at its picture; and what is wrong with it, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with an annotated set.
+
+    ``file`` is shown as it is; ``object`` counts from 1 in the file, None if the problem is not one object's;
+    ``message`` says what is wrong and what to do. An "error" makes its object, or without one its picture, unusable;
+    a "warning" is told and read anyway.
+    """
+
+    file: str
+    object: int | None
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}: {self.message}"
+            if self.object is None
+            else f"{self.file}: object {self.object}: {self.message}"
+        )
+
+
+@dataclass(frozen=True)
+class DraftObject:
+    """One object as a file has it.
+
+    ``number`` counts from 1 in the file; ``box`` is ``(x1, y1, x2, y2)``, half-open pixels of the picture it was
+    drawn on, finite and with an area; ``written`` names its four sides as the file spells them, for messages:
+    ``("xmin 12", "ymin 5", "xmax 30", "ymax 9")``.
+    """
+
+    number: int
+    name: str
+    box: tuple[float, float, float, float]
+    written: tuple[str, ...]
+    difficult: bool = False
+    truncated: bool = False
+    pose: str = "Unspecified"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What one annotation file says about one picture.
+
+    ``image_names`` are the names, best first, by which the picture is to be looked for; ``size`` is the width and
+    height that the file states, None if it does not. Objects that cannot be used are among ``problems`` only; a
+    problem of severity "error" and without an object makes the whole file unusable.
+    """
+
+    image_names: tuple[str, ...]
+    size: tuple[int, int] | None = None
+    objects: tuple[DraftObject, ...] = ()
+    problems: tuple[Problem, ...] = ()

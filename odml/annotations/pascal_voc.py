@@ -1,0 +1,119 @@
+"""Pascal VOC: one XML file a picture, as the VOC2008 development kit and labelling tools such as labelImg write it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from lxml import etree
+
+from odml.annotations.draft import Draft, DraftObject, Problem
+from odml.boxes import voc_to_xyxy
+from odml.images import find_images
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def find_files(folder: Path) -> list[Path]:
+    """List the XML files below a folder, nested ones too, sorted; hidden ones are left out."""
+    _, others = find_images(folder)
+    return [path for path in others if path.suffix.lower() == ".xml"]
+
+
+def read_draft(file: Path, *, where: str) -> Draft:
+    """Read one XML file.
+
+    Only the objects directly below the root are read, and of each only its own box: the ``<part>`` boxes inside
+    (head, hand, foot) are no objects of the set. A missing ``difficult``, ``truncated`` or ``pose`` has its default.
+
+    Args:
+        file: the XML file.
+        where: what problems call it.
+    """
+    try:
+        root = etree.fromstring(file.read_bytes(), _parser())
+    except (etree.XMLSyntaxError, OSError) as error:
+        reason = error.msg if isinstance(error, etree.XMLSyntaxError) else error.strerror
+        return _unusable(file, where, f"cannot be read as XML ({reason}); repair or remove the file")
+    if root.tag != "annotation":
+        return _unusable(file, where, f"begins with <{root.tag}>, not <annotation>; give Pascal VOC files only")
+    objects, problems = [], []
+    for number, element in enumerate(root.findall("object"), start=1):
+        drafted = _read_object(element, number, where)
+        if isinstance(drafted, DraftObject):
+            objects.append(drafted)
+        else:
+            problems += drafted
+    return Draft(_image_names(root, file), _size(root), tuple(objects), tuple(problems))
+
+
+def _parser() -> etree.XMLParser:
+    # Files come from strangers: no entity is expanded, nothing is fetched.
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
+    )
+
+
+def _unusable(file: Path, where: str, message: str) -> Draft:
+    return Draft((file.stem,), problems=(Problem(where, None, message),))
+
+
+def _image_names(root: etree._Element, file: Path) -> tuple[str, ...]:
+    stated = _text(root, "filename").replace("\\", "/")
+    return (stated, file.stem) if stated else (file.stem,)
+
+
+def _size(root: etree._Element) -> tuple[int, int] | None:
+    try:
+        return int(float(_text(root, "size/width"))), int(float(_text(root, "size/height")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_object(element: etree._Element, number: int, where: str) -> DraftObject | list[Problem]:
+    """Give the object, or what makes it unusable."""
+    name, sides = _text(element, "name"), {side: _text(element, f"bndbox/{side}") for side in _SIDES}
+    messages = [] if name else ["has no <name>; name its class or remove it"]
+    if element.find("bndbox") is None:
+        messages.append("has no <bndbox>; draw its box or remove it")
+    elif faults := _faults(sides):
+        messages.append(f"{', '.join(faults)}; remove or fix the box")
+    if messages:
+        return [Problem(where, number, message) for message in messages]
+    x1, y1, x2, y2 = voc_to_xyxy(np.array([[float(text) for text in sides.values()]]))[0].tolist()
+    return DraftObject(
+        number=number,
+        name=name,
+        box=(x1, y1, x2, y2),
+        written=tuple(f"{side} {text}" for side, text in sides.items()),
+        difficult=_flag(element, "difficult"),
+        truncated=_flag(element, "truncated"),
+        pose=_text(element, "pose") or "Unspecified",
+    )
+
+
+def _faults(sides: dict[str, str]) -> list[str]:
+    """Say what is wrong with the sides of a box."""
+    no_numbers = [f"{side} {text!r} is not a number" for side, text in sides.items() if not _is_finite(text)]
+    return no_numbers or [
+        f"{high} {sides[high]} is not greater than {low} {sides[low]}"
+        for low, high in (("xmin", "xmax"), ("ymin", "ymax"))
+        if float(sides[high]) <= float(sides[low])
+    ]
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _flag(element: etree._Element, tag: str) -> bool:
+    text = _text(element, tag).lower()
+    return text in ("true", "yes") or (_is_finite(text) and float(text) > 0)
+
+
+def _text(element: etree._Element, path: str) -> str:
+    return (element.findtext(path) or "").strip()
