@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +110,7 @@ def test_numbers_are_those_of_pycocotools(seed):
     assert list(evaluation.metrics.values()) == pytest.approx(expected.stats.tolist(), abs=1e-9)
     for index, result in enumerate(evaluation.per_class[:-1]):
         curves = expected.eval["precision"][:, :, index, 0, 2]
-        expected_aps = [curves.mean(), curves[0].mean()]
-        assert [result.AP, result.AP_50] == pytest.approx(expected_aps, abs=1e-9)
+        assert dataclasses.astuple(result)[2:] == pytest.approx((curves.mean(), curves[0].mean()), abs=1e-9)
     assert evaluation.per_class[-1] == ClassResult("class 4", 0, None, None)
 
 
