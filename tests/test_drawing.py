@@ -85,7 +85,7 @@ def test_tag_stays_whole_inside_the_picture(corner):
 def test_tags_of_the_same_box_do_not_hide_each_other():
     image = grey()
     box = (50, 60, 150, 160)
-    both = np.asarray(draw_detections(image, detections((1, 0.9, *box), (2, 0.8, *box)), PETS))
+    both = np.asarray(draw_detections(image, detections((1, 0.9, *box), (2, 0.9, *box)), PETS))
     tag_sizes = [
         (np.asarray(draw_detections(image, detections((number, 0.9, *box)), PETS))[44:60] == PALETTE[number - 1])
         .all(axis=-1)
