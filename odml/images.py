@@ -64,6 +64,7 @@ def encode_upright(source: Path | bytes, *, where: str | None = None) -> tuple[b
 
     The stored bytes are passed on if they already do: a grey or RGB JPEG, or an 8-bit grey or RGB PNG, that no EXIF
     orientation turns. Anything else is encoded anew: a JPEG as JPEG of quality 95, the rest as PNG.
+    Bytes that are passed on are not decoded: `read_image` tells whether they can be.
 
     Returns:
         The encoded bytes, their format ("jpeg" or "png"), and the upright width and height.
@@ -73,7 +74,6 @@ def encode_upright(source: Path | bytes, *, where: str | None = None) -> tuple[b
     with _opened(source, where) as (image, stored):
         image_format = "jpeg" if image.format in ("JPEG", "MPO") else "png"
         if _is_plain(image, stored):
-            image.load()
             return stored, image_format, image.width, image.height
         shown = _shown(image)
         encoded = io.BytesIO()

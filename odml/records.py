@@ -44,7 +44,8 @@ class Dataset:
     """Prepared records of one annotated set, as a folder's dataset.yml and labels.pbtxt describe them.
 
     ``train_records`` and ``val_records`` are files in reading order; the examples are those in all of them together.
-    ``digest`` names the content; it is "" where dataset.yml, written by another program, does not tell it.
+    ``digest`` names the content, ``name`` is what people call it; they are "" where dataset.yml, written by another
+    program, does not tell them.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Dataset:
     train_examples: int
     val_examples: int
     digest: str
+    name: str = ""
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -78,6 +80,7 @@ def open_dataset(folder: Path) -> Dataset:
         train_examples=_natural(description, "train_examples", path),
         val_examples=_natural(description, "val_examples", path),
         digest=str(description.get("digest", "")),
+        name=str(description.get("name", "")),
     )
 
 

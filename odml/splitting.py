@@ -6,6 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
+SIDES = ("train", "val")
 _BACKGROUND = ""
 
 
@@ -62,7 +63,7 @@ def _deal(
     while undealt:
         rarest = min(undealt, key=undealt.__getitem__)
         for image in (image for image in pictures[rarest] if image not in split):
-            side = max(("train", "val"), key=lambda side: (room[side] > 0, wanted[rarest][side], room[side]))
+            side = max(SIDES, key=lambda side: (room[side] > 0, wanted[rarest][side], room[side]))
             split[image] = side
             room[side] -= 1
             for name in set(classes[image]) or {_BACKGROUND}:
