@@ -29,10 +29,14 @@ class StopSignals:
 
     A SIGINT more than two seconds after the first request raises KeyboardInterrupt: the user means it. The
     handlers that were there before are put back at the end. Use it in the main thread.
+
+    Args:
+        on_request: called once, inside the signal handler, at the first request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None] | None = None) -> None:
         self.reason: str | None = None
+        self._on_request = on_request
         self._requested_at = 0.0
         self._replaced: dict[signal.Signals, signal._HANDLER] = {}
 
@@ -50,6 +54,8 @@ class StopSignals:
         now = time.monotonic()
         if self.reason is None:
             self.reason, self._requested_at = signal.Signals(number).name, now
+            if self._on_request:
+                self._on_request()
         elif number == signal.SIGINT and now - self._requested_at > SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
 

@@ -26,7 +26,7 @@ from PIL import Image
 from odml import __version__
 from odml.errors import OdmlError, TrackingError
 from odml.tracking.folders import ArtifactFolder, local_artifacts
-from odml.tracking.inputs import Wanted, find_input, runs_of
+from odml.tracking.inputs import RUN_ID, Wanted, find_input, runs_of
 from odml.tracking.names import mlflow_name
 from odml.tracking.outbox import Outbox
 from odml.tracking.stores import bound_retries, unreachable
@@ -233,6 +233,11 @@ class Run:
 def run_tags(run_id: str) -> dict[str, str]:
     """Give a run's tags."""
     return dict(MlflowClient().get_run(run_id).data.tags)
+
+
+def is_run_id(text: str) -> bool:
+    """Say whether a text has the form of a run's id, rather than of a folder or a URI."""
+    return bool(RUN_ID.fullmatch(text))
 
 
 def run_metrics(run_id: str) -> dict[str, float]:

@@ -1,0 +1,90 @@
+"""Say whether this machine has what odml needs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+
+import click
+
+from entrypoints.options import Command
+
+
+@click.command(cls=Command)
+def check() -> None:
+    """Show versions, GPUs, stores and weights, one line each; exit with 1 if something needed is missing."""
+    checks = {
+        "python": platform.python_version,
+        "odml": _odml,
+        "tensorflow": _tensorflow,
+        "mlflow": lambda: version("mlflow"),
+        "GPUs": _gpus,
+        "tracking store": _tracking_store,
+        "model registry": _model_registry,
+        "ImageNet weights": _weights,
+    }
+    missing = [name for name, look in checks.items() if not _report(name, look)]
+    if missing:
+        sys.exit(1)
+
+
+def _report(name: str, look: Callable[[], str]) -> bool:
+    """Print a check's line; anything it raises is what is missing."""
+    try:
+        click.echo(f"{name:<18}{look()}")
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        click.echo(f"{name:<18}MISSING: {reason}")
+        return False
+    return True
+
+
+def _odml() -> str:
+    from odml import __version__
+
+    return __version__
+
+
+def _tensorflow() -> str:
+    import tensorflow as tf
+
+    return tf.__version__
+
+
+def _gpus() -> str:
+    import tensorflow as tf
+
+    from odml.gpus import visible_gpus
+
+    gpus = visible_gpus()
+    if not gpus:
+        return "none; TensorFlow uses the CPU"
+    usable = len(tf.config.list_physical_devices("GPU"))
+    note = "" if usable else "; TensorFlow sees none of them: pip install 'tensorflow[and-cuda]'"
+    return ", ".join(f"{gpu.index}: {gpu.name} {gpu.memory_total / 2**30:.0f} GiB" for gpu in gpus) + note
+
+
+def _tracking_store() -> str:
+    from odml import tracking
+
+    return tracking.open_store()
+
+
+def _model_registry() -> str:
+    from odml import tracking
+
+    return tracking.open_registry()
+
+
+def _weights() -> str:
+    from odml.initial_weights import imagenet_path
+
+    path = imagenet_path()
+    # Their absence is no failure: transfer_learn downloads them, and train needs none.
+    return f"{path}" if path.is_file() else f"not yet in {path}; transfer_learn downloads them, or put the file there"
+
+
+if __name__ == "__main__":
+    check()

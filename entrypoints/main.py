@@ -1,0 +1,108 @@
+"""The whole chain on one set of annotated images: prepare, train, evaluate, export, register, detect."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from entrypoints.options import (
+    Command,
+    annotations_option,
+    batch_size_option,
+    gpus_option,
+    images_option,
+    model_option,
+    on_error_option,
+    seed_option,
+    train_steps_option,
+    val_split_option,
+    weights_option,
+)
+from odml.signals import StopSignals
+
+
+@click.command(cls=Command)
+@images_option
+@annotations_option
+@val_split_option
+@on_error_option
+@model_option
+@click.option(
+    "--operation",
+    type=click.Choice(["transfer_learn", "train"]),
+    default="transfer_learn",
+    show_default=True,
+    help="Start from weights, or from nothing.",
+)
+@weights_option
+@train_steps_option
+@batch_size_option
+@seed_option
+@gpus_option
+@click.option("--detect-images", default="", help="Folder of images to detect in; --images by default.")
+def main(
+    images: Path,
+    annotations: Path,
+    val_split: float,
+    on_error: str,
+    model: str,
+    operation: str,
+    weights: str,
+    train_steps: int,
+    batch_size: int,
+    seed: int,
+    gpus: str,
+    detect_images: str,
+) -> None:
+    """Run the whole chain, each step as a child run of this one.
+
+    Ctrl-C during training ends the training, and the chain goes on with what was learned; a second one ends the
+    chain.
+    """
+    from odml import tracking
+
+    start_from = {"weights": weights} if operation == "transfer_learn" else {}
+    with tracking.start_run("main", model=model):
+        prepared = _step(
+            "prepare", images=images, annotations=annotations, val_split=val_split, on_error=on_error, seed=seed
+        )
+        with StopSignals(on_request=_stop_children) as stop:
+            trained = _step(
+                operation,
+                dataset=prepared,
+                model=model,
+                train_steps=train_steps,
+                batch_size=batch_size,
+                seed=seed,
+                gpus=gpus,
+                **start_from,
+            )
+        if stop:
+            click.echo(f"{operation} was stopped ({stop.reason}); going on with what it has learned")
+        _step("evaluate", trained_model=trained, gpus=gpus)
+        exported = _step("export_and_freeze", trained_model=trained, gpus=gpus)
+        _step("register", export=exported)
+        _step("detect", images=detect_images or images, export=exported, gpus=gpus)
+
+
+def _step(entry_point: str, **parameters: object) -> str:
+    from odml import tracking
+
+    run_id = tracking.child_run(entry_point, parameters)
+    click.echo(f"{entry_point}: run {run_id}")
+    return run_id
+
+
+def _stop_children() -> None:
+    """Pass a request to stop on to the running step: a SIGTERM may have reached this process alone."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process().children():
+            child.terminate()
+
+
+if __name__ == "__main__":
+    main()
