@@ -1,0 +1,96 @@
+"""Who may import whom: the one-way flow of the design, held."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each module or package, and which others of odml's it may import; a line names only what stands above it.
+MAY_IMPORT = {
+    "errors": "",
+    "boxes": "",
+    "losses": "",
+    "progress": "",
+    "parallel": "",
+    "signals": "",
+    "structures": "errors",
+    "config": "errors",
+    "gpus": "errors",
+    "tracking": "errors",
+    "images": "errors",
+    "image_index": "images",
+    "annotations": "structures boxes errors images",
+    "known_datasets": "structures boxes errors images annotations",
+    "inspection": "annotations image_index images structures boxes errors parallel progress",
+    "splitting": "structures",
+    "records": "structures boxes errors images",
+    "evaluation": "structures errors",
+    "drawing": "structures evaluation",
+    "report": "structures evaluation",
+    "preparation": "inspection splitting records drawing annotations images structures boxes errors parallel progress",
+    "augmentation": "boxes",
+    "anchors": "boxes",
+    "targets": "boxes",
+    "postprocessing": "boxes targets",
+    "batches": "records augmentation config",
+    "backbones": "",
+    "architectures": "config backbones anchors targets losses postprocessing boxes",
+    "initial_weights": "architectures config errors",
+    "checkpoints": "architectures config structures errors",
+    "prediction": "architectures batches structures boxes progress",
+    "training": "architectures batches checkpoints evaluation prediction config errors progress",
+    "export": "architectures checkpoints config targets structures errors",
+    "tflite": "architectures checkpoints",
+    "detector": "structures boxes errors images",
+    "serving": "detector drawing images errors",
+}
+IMPORT_MLFLOW = {"tracking", "serving"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Give the dotted names that a file imports: ``from odml.boxes import iou`` is odml.boxes.iou."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def parts_of(names: set[str], package: str) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith(f"{package}.")}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "odml").parts[0].removesuffix(".py")
+
+
+MODULES = sorted(path for path in (ROOT / "odml").rglob("*.py") if part_of(path) not in {"__init__", "configs"})
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_module_imports_only_what_stands_above_it(path):
+    allowed = {part_of(path), *MAY_IMPORT[part_of(path)].split(), "__version__"}
+    assert parts_of(imports_of(path), "odml") <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_only_tracking_and_serving_import_mlflow(path):
+    uses_mlflow = any(name.split(".")[0] == "mlflow" for name in imports_of(path))
+    assert not uses_mlflow or part_of(path) in IMPORT_MLFLOW
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "entrypoints").glob("*.py")), ids=lambda path: path.name)
+def test_entry_points_share_only_their_options(path):
+    assert parts_of(imports_of(path), "entrypoints") <= {"options"}
+
+
+def test_table_names_no_module_before_those_that_it_imports():
+    order = list(MAY_IMPORT)
+    for part, allowed in MAY_IMPORT.items():
+        assert all(order.index(other) < order.index(part) for other in allowed.split()), part
