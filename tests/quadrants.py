@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from odml import config
 from odml.structures import LabelMap
 
 LABEL_MAP = LabelMap(("red", "it's green"))
@@ -21,6 +22,7 @@ class Quadrants(keras.Model):
 
     def __init__(self) -> None:
         super().__init__(name="quadrants")
+        self.configuration = config.load("ssd_mobilenet_v2")
         self.colours = keras.layers.Dense(2, use_bias=False, kernel_initializer=_red_and_green, name="colours")
         self.colours.build((None, 2, 2, 3))
 

@@ -1,0 +1,282 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml import architectures, config
+from odml.errors import ExportError
+from odml.export import Parity, export
+from odml.export.freezing import freeze, trace
+from odml.export.parity import check
+from odml.export.pipeline_config import Symbol, pipeline_config, to_text
+from odml.structures import LabelMap
+from tests.quadrants import LABEL_MAP, Quadrants, coloured
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
+
+# What people run against graphs of the TF Object Detection API, by name and with none of our code.
+CLIENT = """
+import sys
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+graph = tf.Graph()
+with graph.as_default():
+    graph_def = tf.GraphDef()
+    with tf.gfile.GFile(sys.argv[1], "rb") as file:
+        graph_def.ParseFromString(file.read())
+    tf.import_graph_def(graph_def, name="")
+with graph.as_default(), tf.Session(graph=graph) as session:
+    names = ["num_detections:0", "detection_boxes:0", "detection_scores:0", "detection_classes:0"]
+    for path in sys.argv[2:]:
+        values = session.run([graph.get_tensor_by_name(name) for name in names], {"image_tensor:0": np.load(path)})
+        np.savez(path + ".npz", *values)
+assert not any(name.split(".")[0] == "odml" for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "graph"
+    export(Quadrants(), folder, label_map=LABEL_MAP, step=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return np.stack(
+        [
+            coloured(6, 8, top_left=RED, elsewhere=BLACK),
+            coloured(6, 8, top_left=GREEN, elsewhere=BLACK),
+            coloured(6, 8, top_left=BLACK, elsewhere=BLACK),
+        ]
+    )
+
+
+def test_export_folder_holds_the_files_of_the_object_detection_api(graph):
+    assert sorted(str(path.relative_to(graph)) for path in graph.rglob("*") if path.is_file()) == [
+        "checkpoint",
+        "frozen_inference_graph.pb",
+        "labels.pbtxt",
+        "model.ckpt.data-00000-of-00001",
+        "model.ckpt.index",
+        "model.ckpt.meta",
+        "model.json",
+        "pipeline.config",
+        "saved_model/saved_model.pb",
+    ]
+
+
+def test_plain_tensorflow_1_client_detects_in_pictures_of_any_size(graph, batch, tmp_path):
+    np.save(tmp_path / "three.npy", batch)
+    np.save(tmp_path / "one.npy", coloured(31, 17, top_left=BLACK, elsewhere=RED)[None])
+    client = tmp_path / "client.py"
+    client.write_text(CLIENT)
+    arguments = [sys.executable, client, graph / "frozen_inference_graph.pb", "three.npy", "one.npy"]
+    subprocess.run(arguments, cwd=tmp_path, check=True)
+
+    count, boxes, scores, classes = np.load(tmp_path / "three.npy.npz").values()
+    assert {values.dtype for values in (count, boxes, scores, classes)} == {np.dtype(np.float32)}
+    assert count.tolist() == [1, 1, 0]
+    assert boxes[0, 0].tolist() == [0, 0, 0.5, 0.5]
+    assert scores.tolist() == [[1] + [0] * 7, [1] + [0] * 7, [0] * 8]
+    assert classes.tolist() == [[1] * 8, [2] + [1] * 7, [1] * 8]
+    assert np.load(tmp_path / "one.npy.npz")["arr_0"].tolist() == [4]
+
+
+def test_saved_model_answers_tensorflow_1(graph, batch):
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        v1.get_logger().setLevel("ERROR")  # the loader calls itself deprecated
+        loaded = v1.saved_model.loader.load(session, ["serve"], str(graph / "saved_model"))
+        signature = loaded.signature_def["serving_default"]
+        assert signature.method_name == "tensorflow/serving/predict"
+        assert {key: info.name for key, info in signature.inputs.items()} == {"inputs": "image_tensor:0"}
+        assert {key: info.name for key, info in signature.outputs.items()} == {
+            name: f"{name}:0"
+            for name in (
+                *("num_detections", "detection_boxes", "detection_scores", "detection_classes"),
+                *("raw_detection_boxes", "raw_detection_scores"),
+            )
+        }
+        assert session.run("num_detections:0", {"image_tensor:0": batch}).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(("key", "name"), [("serving_default", "inputs"), ("input_tensor", "input_tensor")])
+def test_saved_model_answers_tensorflow_2(graph, batch, key, name):
+    signature = tf.saved_model.load(str(graph / "saved_model")).signatures[key]
+    assert signature(**{name: tf.constant(batch)})["detection_classes"].numpy()[:, 0].tolist() == [1, 2, 1]
+
+
+def test_checkpoint_restores_into_its_meta_graph_and_detects(graph, batch):
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        saver = v1.train.import_meta_graph(str(graph / "model.ckpt.meta"))
+        saver.restore(session, v1.train.latest_checkpoint(str(graph)))
+        assert session.run("num_detections:0", {"image_tensor:0": batch}).tolist() == [1, 1, 0]
+
+
+def test_checkpoint_names_variables_without_the_model(graph):
+    assert tf.train.list_variables(str(graph)) == [("colours/kernel", [3, 2])]
+
+
+def test_frozen_graph_has_only_operations_that_old_readers_know(graph):
+    frozen = tf.compat.v1.GraphDef.FromString((graph / "frozen_inference_graph.pb").read_bytes())
+    assert not frozen.library.function
+    assert not {node.device for node in frozen.node} - {""}
+    assert not [name for node in frozen.node for name in node.attr if name.startswith("_")]
+    assert "explicit_paddings" not in {name for node in frozen.node for name in node.attr}
+
+
+def test_model_json_says_where_the_graph_comes_from(graph):
+    description = json.loads((graph / "model.json").read_text())
+    assert description["step"] == 7
+    assert description["label_map"] == ["red", "it's green"]
+    assert description["parity"] == {"raw_difference": pytest.approx(0, abs=1e-6), "compared": 24, "matched": 24}
+    assert description["configuration"]["architecture"] == "ssd"
+    assert (graph / "labels.pbtxt").read_text() == LABEL_MAP.to_pbtxt()
+
+
+def test_existing_folder_is_left_alone(tmp_path):
+    with pytest.raises(ExportError) as raised:
+        export(Quadrants(), tmp_path, label_map=LABEL_MAP, step=0)
+    assert str(raised.value) == f"{tmp_path}: already exists; name a new folder, or remove it first"
+
+
+def test_failed_export_leaves_nothing(tmp_path):
+    class Unequal(Quadrants):
+        def detect(self, images):
+            found = super().detect(images)
+            return found if not tf.executing_eagerly() else found | {"raw_detection_boxes": tf.zeros([1, 4, 4])}
+
+    with pytest.raises(ExportError, match=r"^frozen_inference_graph\.pb: differs from its checkpoint, by 1\.0 before"):
+        export(Unequal(), tmp_path / "graph", label_map=LABEL_MAP, step=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_network_with_control_flow_cannot_be_exported():
+    class Loop(Quadrants):
+        def detect(self, images):
+            found = super().detect(images)
+            count = found["num_detections"]
+            (looped,) = tf.while_loop(lambda x: tf.reduce_sum(x) < 0, lambda x: [x + 1.0], [count])
+            return found | {"num_detections": looped}
+
+    with pytest.raises(ValueError, match="cannot be exported, its graph has the operations Enter, Exit, Merge"):
+        freeze(trace(Loop().detect))
+
+
+def test_detections_are_compared_only_where_their_scores_stand_alone(tmp_path, batch):
+    network = Quadrants()
+    path = tmp_path / "graph.pb"
+    path.write_bytes(freeze(trace(network.detect)).SerializeToString())
+    red, green, black = batch
+    # Red and green have one object each; in black, no quadrant has any score.
+    assert check(path, network.detect, [np.stack([red, green, black])]) == Parity(0.0, 2, 2)
+    # Four quadrants that score alike: suppression may take them in any order.
+    assert check(path, network.detect, [coloured(6, 8, top_left=RED, elsewhere=RED)[None]]) == Parity(0.0, 0, 0)
+
+
+def test_diverged_network_is_not_exported(tmp_path):
+    network = Quadrants()
+    network.colours.kernel.assign(np.full((3, 2), np.nan))
+    with pytest.raises(ExportError) as raised:
+        export(network, tmp_path / "graph", label_map=LABEL_MAP, step=0)
+    assert str(raised.value) == (
+        "checkpoint: the network gives values that are not finite; export an earlier step, or train again with a lower"
+        " learning rate"
+    )
+
+
+def test_graph_of_other_classes_is_told_from_its_network(tmp_path, batch):
+    class Renumbered(Quadrants):
+        def detect(self, images):
+            found = super().detect(images)
+            return found | {"detection_classes": found["detection_classes"] + 1.0}
+
+    path = tmp_path / "graph.pb"
+    path.write_bytes(freeze(trace(Renumbered().detect)).SerializeToString())
+    with pytest.raises(ExportError) as raised:
+        check(path, Quadrants().detect, [batch])
+    assert str(raised.value) == (
+        "graph.pb: differs from its checkpoint, by 0.0 before suppression and in 2 of 2 detections; do not use it,"
+        " and report this"
+    )
+
+
+def test_text_format_of_each_kind_of_value():
+    message = {"name": "a", "kind": Symbol("B"), "on": True, "empty": {}, "many": [1, 2.5], "deep": [{"x": 1e-8}]}
+    assert to_text(message) == ('name: "a"\nkind: B\non: true\nempty {\n}\nmany: 1\nmany: 2.5\ndeep {\n  x: 1e-08\n}\n')
+
+
+def test_pipeline_config_says_what_the_configuration_says():
+    changed = config.load("ssd_mobilenet_v2").model_dump() | {"image_size": [240, 320], "extra_layers": [64, 32]}
+    text = pipeline_config(config.validate(changed, where="test"), 5)
+    assert "    num_classes: 5\n" in text
+    assert "      fixed_shape_resizer {\n        height: 240\n        width: 320\n      }\n" in text
+    assert "        num_layers: 4\n" in text
+    assert "        max_total_detections: 100\n" in text
+
+
+def test_adam_is_named_in_the_pipeline_config():
+    configuration = config.load("ssd_mobilenet_v2").with_training(optimizer="adam", learning_rate=0.001)
+    text = pipeline_config(configuration, 1)
+    assert "    adam_optimizer {\n      learning_rate {\n        cosine_decay_learning_rate {\n" in text
+    assert "learning_rate_base: 0.001\n" in text
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="no golden files of the TF Object Detection API here")
+def test_pipeline_config_has_the_fields_of_the_object_detection_api():
+    # The golden configuration is the old system's; these fields it leaves at their defaults, or schedules otherwise.
+    others = {
+        "feature_extractor/use_depthwise",
+        "ssd_anchor_generator/reduce_boxes_in_lowest_layer",
+        "data_augmentation_options/random_distort_color",
+        "optimizer/momentum_optimizer",
+        "optimizer/use_moving_average",
+        "momentum_optimizer/learning_rate",
+        "momentum_optimizer/momentum_optimizer_value",
+        "learning_rate/cosine_decay_learning_rate",
+        "cosine_decay_learning_rate/learning_rate_base",
+        "cosine_decay_learning_rate/warmup_steps",
+        "train_config/gradient_clipping_by_norm",
+    }
+    golden = (GOLDEN / "configs" / "ssd-mobilenet-v2_3.config").read_text()
+    assert fields(pipeline_config(config.load("ssd_mobilenet_v2"), 3)) - fields(golden) == others
+
+
+def fields(text):
+    """List each field of a text format message with the message it stands in."""
+    found, inside = set(), [""]
+    for line in map(str.strip, text.splitlines()):
+        if line == "}":
+            inside.pop()
+            continue
+        name = line.split()[0].rstrip(":")
+        found.add(f"{inside[-1]}/{name}")
+        if line.endswith("{"):
+            inside.append(name)
+    return found
+
+
+@pytest.mark.slow
+def test_ssd_is_exported_as_it_is(tmp_path):
+    network = architectures.build(config.load("ssd_mobilenet_v2"), 3)
+    random = np.random.default_rng(1)
+    for weight in network.weights:  # fresh weights let no signal through; these spread the scores
+        if weight.name in ("weights", "depthwise_weights"):
+            inputs = np.prod(weight.shape[:2] if weight.name == "depthwise_weights" else weight.shape[:3])
+            gain = 0.1 if "ClassPredictor" in weight.path else 2
+            weight.assign(random.normal(0, np.sqrt(gain / inputs), weight.shape))
+    parity = export(network, tmp_path / "graph", label_map=LabelMap(("a", "b", "c")), step=3)
+    assert parity.raw_difference < 1e-4
+    assert parity.compared > 30
+    assert parity.matched == parity.compared
+    names = {name for name, _ in tf.train.list_variables(str(tmp_path / "graph"))}
+    assert "FeatureExtractor/MobilenetV2/Conv/weights" in names
+    assert "BoxPredictor_0/ClassPredictor/biases" in names
