@@ -15,15 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from odml.drawing import draw_annotation, grid
 from odml.errors import AnnotationError, ConfigurationError, RecordError
-from odml.images import encode_upright
+from odml.images import encode_upright, read_image
 from odml.inspection import ClassCount, Inspection, count_classes, counted
 from odml.parallel import parallel_map
 from odml.progress import progress
 from odml.records import (
     DATASET_FILE,
     LABELS_FILE,
+    SPLIT_FILE,
     Dataset,
     open_dataset,
     serialize_example,
@@ -33,7 +36,7 @@ from odml.records import (
 from odml.splitting import SIDES, stratified_split
 from odml.structures import Annotation, LabelMap
 
-SPLIT_FILE = "split.json"
+_SAMPLES = 12
 _DIGEST_LENGTH = 32  # MLflow keeps 36 characters of a data set's digest
 
 _log = logging.getLogger(__name__)
@@ -66,14 +69,19 @@ def usable_annotations(inspection: Inspection, *, on_error: str) -> tuple[Annota
     return inspection.annotations
 
 
-def require_room(folder: Path, *, output_prefix: str = "") -> None:
-    """Raise RecordError if `write_dataset` would overwrite something in the folder."""
+def require_room(folder: Path | None, *, output_prefix: str = "") -> None:
+    """Raise if records with that prefix cannot be written, or not without overwriting something in the folder.
+
+    Raises:
+        ConfigurationError: the prefix is not the beginning of a file name.
+        RecordError: the folder, None for one that is yet to be made, has such files already.
+    """
     if Path(output_prefix).name != output_prefix:
         raise ConfigurationError(
             f"output_prefix: {output_prefix!r} is not the beginning of a file name; leave out any /"
         )
     records = tuple(f"{output_prefix}{side}-" for side in SIDES)
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.glob("*")) if folder else ():
         is_record = path.suffix == ".tfrecord" and path.name.startswith(records)
         if is_record or path.name in (DATASET_FILE, LABELS_FILE, SPLIT_FILE):
             raise RecordError(f"{path}: exists and is not overwritten; remove the old records or choose another folder")
@@ -111,6 +119,22 @@ def class_table(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> 
         }
         for name in sorted({*train, *val})
     ]
+
+
+def metrics(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> dict[str, float]:
+    """Give the sizes of the data set: pictures on either side, background pictures, objects of each class."""
+    counts = count_classes(sources.values())
+    return {
+        **{f"data/{side}_images": list(split.values()).count(side) for side in SIDES},
+        "data/background_images": sum(not annotation.names for annotation in sources.values()),
+        **{f"data/objects/{name}": count.objects for name, count in counts.items()},
+    }
+
+
+def sample_sheet(sources: Mapping[str, Annotation], label_map: LabelMap, *, seed: int) -> Image.Image:
+    """Draw up to twelve pictures, which the seed chooses, with their boxes."""
+    chosen = random.Random(seed).sample(sorted(sources), min(_SAMPLES, len(sources)))
+    return grid([draw_annotation(read_image(sources[each].image), sources[each], label_map) for each in chosen])
 
 
 def write_dataset(

@@ -23,6 +23,7 @@ from odml.structures import Annotation, LabelMap
 
 DATASET_FILE = "dataset.yml"
 LABELS_FILE = "labels.pbtxt"
+SPLIT_FILE = "split.json"
 
 _MEGABYTE = 1024 * 1024
 _RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
@@ -56,6 +57,12 @@ class Dataset:
     val_examples: int
     digest: str
     name: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the data set that are in its folder, dataset.yml last."""
+        beside = (self.folder / name for name in (SPLIT_FILE, LABELS_FILE, DATASET_FILE))
+        return (*self.train_records, *self.val_records, *(path for path in beside if path.exists()))
 
 
 def open_dataset(folder: Path) -> Dataset:

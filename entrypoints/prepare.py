@@ -1,0 +1,100 @@
+"""prepare: annotated pictures -> records for training and validation."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from entrypoints.options import (
+    Command,
+    annotations_option,
+    images_option,
+    on_error_option,
+    seed_option,
+    val_split_option,
+)
+
+if TYPE_CHECKING:
+    from odml.inspection import Inspection
+    from odml.tracking.runs import Run
+
+
+@click.command(cls=Command)
+@images_option
+@annotations_option
+@val_split_option
+@seed_option
+@click.option("--output-prefix", default="", help="Beginning of the record files' names.")
+@click.option(
+    "--max-file-size",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Most megabytes in a record file; 0: no limit.",
+)
+@on_error_option
+@click.option("--output-dir", default="", help="Folder that gets the records too; by default only the run has them.")
+def prepare(
+    images: Path,
+    annotations: Path,
+    val_split: float,
+    seed: int,
+    output_prefix: str,
+    max_file_size: int,
+    on_error: str,
+    output_dir: str,
+) -> None:
+    """Check annotated pictures and turn them into records, split into training and validation by class."""
+    from odml import preparation
+    from odml.inspection import inspect
+    from odml.tracking.runs import start_run
+
+    seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
+    preparation.require_room(Path(output_dir) if output_dir else None, output_prefix=output_prefix)
+    with start_run("prepare") as run:
+        run.log_configuration({"seed": seed, "val_split": val_split})
+        inspection = inspect(images, annotations)
+        _log_problems(run, inspection)
+        sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)
+        split = preparation.split_sources(sources, val_split=val_split, seed=seed)
+        dataset = preparation.write_dataset(
+            sources,
+            split,
+            Path(output_dir) if output_dir else run.artifact_folder("dataset").path,
+            seed=seed,
+            name=f"{images.resolve().parent.name}/{images.resolve().name}",
+            output_prefix=output_prefix,
+            max_file_size=max_file_size,
+        )
+        for path in dataset.files if output_dir else ():
+            run.log_artifact(path, "dataset")
+        run.log_metrics(preparation.metrics(sources, split))
+        run.log_table(preparation.class_table(sources, split), "class_counts.json")
+        run.log_picture(preparation.sample_sheet(sources, dataset.label_map, seed=seed), "samples.png")
+        run.log_dataset(dataset.name, digest=dataset.digest, source=images, context="preparation")
+        run.tag("odml.data_digest", dataset.digest)
+    click.echo(
+        f"{dataset.train_examples} training and {dataset.val_examples} validation images with "
+        f"{len(dataset.label_map)} classes: {output_dir or f'{run.artifact_uri}/dataset'} (digest {dataset.digest})"
+    )
+
+
+def _log_problems(run: Run, inspection: Inspection) -> None:
+    """Keep what was found wrong, before it ends the run."""
+    if inspection.problems:
+        run.log_text("".join(f"{problem.severity}: {problem}\n" for problem in inspection.problems), "problems.txt")
+    run.log_metrics(
+        {
+            "data/errors": len(inspection.errors),
+            "data/warnings": len(inspection.warnings),
+            "data/dropped_files": inspection.dropped_files,
+            "data/dropped_objects": inspection.dropped_objects,
+        }
+    )
+
+
+if __name__ == "__main__":
+    prepare()
