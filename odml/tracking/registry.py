@@ -59,9 +59,7 @@ def run_of_model(client: MlflowClient, model_uri: str) -> str:
         elif registered:
             run_id = _run_of_version(client, _version(client, **registered.groupdict()))
         else:
-            raise TrackingError(
-                f"{model_uri}: is no model; write models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID"
-            )
+            raise TrackingError(f"{model_uri}: is no model; write models:/NAME/VERSION or models:/NAME@ALIAS")
     except MlflowException as error:
         raise TrackingError(f"{model_uri}: cannot be found ({_first_line(error)}); see Models in mlflow ui") from error
     if not run_id:

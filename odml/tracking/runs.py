@@ -14,6 +14,7 @@ from typing import Any
 import mlflow
 import mlflow.entities
 import numpy as np
+import pandas as pd
 import yaml
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
@@ -115,8 +116,9 @@ class Run:
 
         A table that the run already has grows by these rows.
         """
-        columns = _columns(table)
-        self._outbox.add_artifact(name, lambda: self._client.log_table(self.id, columns, name))
+        # Of pandas' own text type MLflow's code makes a warning.
+        frame = pd.DataFrame(table, dtype=object)
+        self._outbox.add_artifact(name, lambda: self._client.log_table(self.id, frame, name))
 
     def log_image(self, image: np.ndarray | Image.Image, key: str, step: int) -> None:
         """Store an image of a series: the UI shows one slider over the steps for each key (letters, digits, _-./)."""
@@ -299,10 +301,3 @@ def _flatten(value: object, name: str = "") -> Iterator[tuple[str, object]]:
             yield from _flatten(inner, f"{name}.{key}" if name else str(key))
     else:
         yield name, value
-
-
-def _columns(table: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    if isinstance(table, Mapping):
-        return {name: list(column) for name, column in table.items()}
-    names = dict.fromkeys(name for row in table for name in row)
-    return {name: [row.get(name) for row in table] for name in names}
