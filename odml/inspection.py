@@ -193,10 +193,10 @@ def _clip(item: DraftObject, where: str, *, width: int, height: int) -> tuple[np
     if not out.any():
         return clipped, None
     sides = ", ".join(side for side, distance in zip(item.written, out, strict=True) if distance)
-    stated = f"{sides} is outside the picture of {width}x{height} pixels"
+    reaches = f"reaches outside the picture of {width}x{height} pixels"
     if out.max() > _TOLERANCE or (clipped[2:] <= clipped[:2]).any():
-        return None, Problem(where, item.number, f"{stated}; correct or remove the box")
-    return clipped, Problem(where, item.number, f"{stated} by no more than one; the box is clipped", "warning")
+        return None, Problem(where, item.number, f"{reaches} ({sides}); correct or remove the box")
+    return clipped, Problem(where, item.number, f"{reaches} by one at most ({sides}); the box is clipped", "warning")
 
 
 def _gather(looks: Sequence[_Look], index: ImageIndex) -> Inspection:
