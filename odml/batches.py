@@ -1,7 +1,8 @@
 """Records -> batches of equal-sized images with padded ground truth.
 
 A batch is a dict: ``images`` float32 [B, H, W, 3], RGB, 0..255; ``boxes`` float32 [B, M, 4] yxyx, 0..1 of the image;
-``classes`` int32 [B, M] from 1, 0 for padding; ``difficult`` bool [B, M]. M is the largest count of the batch and may be 0.
+``classes`` int32 [B, M] from 1, 0 for padding; ``difficult`` bool [B, M]. M is the largest count of the batch and may
+be 0. Training batches have no ``difficult``: such objects are learned like any other.
 """
 
 from __future__ import annotations

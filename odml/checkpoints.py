@@ -48,7 +48,9 @@ class Checkpoints:
 
 def list_steps(folder: Path) -> list[int]:
     """List the steps of the complete checkpoints of a folder, ascending; empty if there are none."""
-    matches = (re.fullmatch(rf"{re.escape(PREFIX)}-(\d+)\.index", path.name) for path in folder.glob(f"{PREFIX}-*.index"))
+    matches = (
+        re.fullmatch(rf"{re.escape(PREFIX)}-(\d+)\.index", path.name) for path in folder.glob(f"{PREFIX}-*.index")
+    )
     return sorted(int(match[1]) for match in matches if match)
 
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from odml.architectures import SSD
 from odml.boxes import yxyx_to_xyxy
 from odml.progress import progress
 from odml.structures import Annotation, Detections, LabelMap
 
+Detect = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
 
 def predict(
-    model: SSD, batches: Iterable[Mapping[str, tf.Tensor]], label_map: LabelMap, *, examples: int
+    detect: Detect, batches: Iterable[Mapping[str, tf.Tensor]], label_map: LabelMap, *, examples: int
 ) -> tuple[list[Annotation], list[Detections]]:
     """Detect in every picture of ``batches.evaluation_batches``.
 
     Args:
+        detect: an architecture's ``detect``, as it is or as a ``tf.function``.
+        label_map: names the classes; a class id of the ground truth that it does not have raises KeyError.
         examples: how many pictures there are, for the progress line.
     Returns:
         The ground truth (its ``image`` is the example's source id) and the detections, picture by picture.
     """
-    detect = tf.function(model.detect, reduce_retracing=True)
     annotations: list[Annotation] = []
     detections: list[Detections] = []
     rows = (row for batch in batches for row in _rows(batch, detect(batch["images"])))

@@ -133,7 +133,7 @@ def _make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..
         images = tf.cast(tf.shape(batch["images"])[0] * strategy.num_replicas_in_sync, tf.float32)
         return metrics | {"loss/total": total, "gradient_norm": tf.linalg.global_norm(gradients), "images": images}
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
         values = strategy.run(replica_step, args=(next(iterator),))
         return {name: strategy.reduce("MEAN", value, axis=None) for name, value in values.items()}

@@ -1,0 +1,79 @@
+"""What every evaluation of a run does, be it the end of a checkpoint in training or an operation of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from odml import batches, drawing, evaluation, prediction
+from odml.errors import RecordError
+
+if TYPE_CHECKING:
+    from odml.architectures import SSD
+    from odml.records import Dataset
+    from odml.structures import Annotation, Detections, LabelMap
+    from odml.tracking import Run
+
+BATCH_SIZE = 8
+DRAWN_SCORE = 0.3
+
+
+class Evaluator:
+    """Measures a network on the validation records, and logs metrics and pictures to a run.
+
+    Args:
+        label_map: the network's.
+        examples: how many records to take, -1 for all.
+        pictures: how many of the first pictures are drawn, ground truth beside detections.
+    Raises:
+        RecordError: no validation records, or classes that are not the network's.
+    """
+
+    def __init__(
+        self, run: Run, model: SSD, dataset: Dataset, *, label_map: LabelMap, examples: int, pictures: int = 4
+    ):
+        _require_same_classes(dataset, label_map)
+        self._run = run
+        self._dataset = dataset
+        self._examples = dataset.val_examples if examples < 0 else min(examples, dataset.val_examples)
+        self._resize = model.resize
+        self._detect = tf.function(model.detect, autograph=False, reduce_retracing=True)
+        self._images = [image.numpy() for image in batches.read_images(dataset.val_records, pictures)]
+
+    def evaluate(self, step: int) -> evaluation.Evaluation:
+        """Measure the network as it is now; log ``eval/...`` metrics and pictures under the step."""
+        annotations, detections = prediction.predict(
+            self._detect,
+            batches.evaluation_batches(
+                self._dataset.val_records, batch_size=BATCH_SIZE, resize=self._resize, examples=self._examples
+            ),
+            self._dataset.label_map,
+            examples=self._examples,
+        )
+        result = evaluation.evaluate(annotations, detections, self._dataset.label_map)
+        metrics = result.metrics | result.class_metrics()
+        self._run.log_metrics({f"eval/{name}": value for name, value in metrics.items()}, step)
+        self._log_pictures(annotations, detections, step)
+        return result
+
+    def _log_pictures(self, annotations: Sequence[Annotation], detections: Sequence[Detections], step: int) -> None:
+        rows = zip(self._images, annotations, detections, strict=False)
+        for number, (image, annotation, found) in enumerate(rows):
+            picture = drawing.beside(
+                drawing.draw_annotation(image, annotation, self._dataset.label_map),
+                drawing.draw_detections(image, found.best(score_threshold=DRAWN_SCORE), self._dataset.label_map),
+            )
+            self._run.log_image(np.asarray(picture), key=f"eval/image_{number}", step=step)
+
+
+def _require_same_classes(dataset: Dataset, label_map: LabelMap) -> None:
+    if not dataset.val_examples:
+        raise RecordError(f"{dataset.folder}: has no validation records; prepare it with a val_split above 0")
+    if dataset.label_map != label_map:
+        raise RecordError(
+            f"{dataset.folder}: its classes are {list(dataset.label_map.names)}, the network's are "
+            f"{list(label_map.names)}; give the data set that it was trained on"
+        )

@@ -1,0 +1,21 @@
+"""train: a network from random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from entrypoints.options import Command
+from entrypoints.training_run import train_network, training_options
+
+
+@click.command(cls=Command)
+@training_options
+def train(**options: Any) -> None:
+    """Train a network from random weights, for data unlike photos or sets of many thousand images."""
+    train_network("train", weights=None, **options)
+
+
+if __name__ == "__main__":
+    train()

@@ -1,0 +1,22 @@
+"""transfer_learn: a network from weights that were learned on other pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from entrypoints.options import Command, weights_option
+from entrypoints.training_run import train_network, training_options
+
+
+@click.command(cls=Command)
+@training_options
+@weights_option
+def transfer_learn(weights: str, **options: Any) -> None:
+    """Fine-tune a network from pre-trained weights; Ctrl-C ends it, and what was learned is kept."""
+    train_network("transfer_learn", weights=weights, **options)
+
+
+if __name__ == "__main__":
+    transfer_learn()
