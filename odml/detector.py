@@ -6,7 +6,7 @@ none of the code that built the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,12 @@ class Detector:
         return cls(_read_network(_existing(folder, GRAPH_FILE)), label_map)
 
     def detect(
-        self, images: Sequence[np.ndarray], *, score_threshold: float = 0.0, max_detections: int | None = None
+        self, images: Iterable[np.ndarray], *, score_threshold: float = 0.0, max_detections: int | None = None
     ) -> list[Detections]:
         """Find the objects in pictures of any sizes; neighbours of one size run as one batch.
 
         Args:
-            images: uint8 [H, W, 3] each, RGB; none gives no result.
+            images: uint8 [H, W, 3] each, RGB, taken as they are needed; none gives no result.
             score_threshold: the least score kept, 0..1.
             max_detections: the most kept a picture, best first; None keeps all that the network gives.
         Returns:
@@ -77,7 +77,7 @@ class Detector:
             yield Detections(boxes, scores[valid], classes[valid].astype(np.int32))
 
 
-def _batches(images: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def _batches(images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
     batch: list[np.ndarray] = []
     for index, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "tflite": "architectures checkpoints",
     "detector": "structures boxes errors images",
     "serving": "detector drawing images errors",
+    "batch_detection": "detector drawing images structures errors parallel progress",
 }
 IMPORT_MLFLOW = {"tracking", "serving"}
 

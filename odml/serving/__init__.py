@@ -1,0 +1,6 @@
+"""The detector as an MLflow model: what answers ``mlflow models serve``, ``mlflow models predict`` and Spark."""
+
+from odml.serving.model import DetectorModel
+from odml.serving.packaging import log_detector
+
+__all__ = ["DetectorModel", "log_detector"]
