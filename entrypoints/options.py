@@ -60,7 +60,11 @@ annotations_option = click.option(
     "--annotations", type=FOLDER, required=True, help="Folder of Pascal VOC XML files; folders in it count too."
 )
 val_split_option = click.option(
-    "--val-split", type=float, default=30.0, show_default=True, help="Percent of the images kept for validation."
+    "--val-split",
+    type=click.FloatRange(0, 100),
+    default=30.0,
+    show_default=True,
+    help="Percent of the images kept for validation.",
 )
 on_error_option = click.option(
     "--on-error",

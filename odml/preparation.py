@@ -55,7 +55,7 @@ def usable_annotations(inspection: Inspection, *, on_error: str) -> tuple[Annota
         inspection.require_no_errors()
     if inspection.errors:
         _log.warning(
-            "left out %d annotation files and %d single objects: %s, first: %s",
+            "left out annotation files: %d, single objects: %d (%s, first: %s)",
             inspection.dropped_files,
             inspection.dropped_objects,
             counted(inspection.errors),
@@ -99,7 +99,7 @@ def split_sources(sources: Mapping[str, Annotation], *, val_split: float, seed: 
     judged = {name for source_id, side in split.items() if side == "val" for name in classes[source_id]}
     missing = sorted({name for names in classes.values() for name in names} - judged)
     if missing:
-        _log.warning("validation has no object of %d classes: %s", len(missing), ", ".join(missing))
+        _log.warning("validation has no object of these classes: %s", ", ".join(missing))
     return split
 
 

@@ -257,14 +257,14 @@ def _read_labels(path: Path) -> LabelMap:
 
 def _natural(description: dict[str, Any], key: str, path: Path) -> int:
     value = description.get(key)
-    if not isinstance(value, int) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise RecordError(f"{path}: {key} is {value!r}; it must be a number of 0 or more")
     return value
 
 
 def _find_records(description: dict[str, Any], name: str, path: Path) -> tuple[Path, ...]:
     pattern = description.get(f"{name}_records")
-    if not isinstance(pattern, str) or not pattern:
+    if not isinstance(pattern, str) or not pattern or Path(pattern).is_absolute():
         raise RecordError(f"{path}: {name}_records is {pattern!r}; it must be a pattern such as {name}-*.tfrecord")
     records = tuple(sorted(path.parent.glob(pattern)))
     if not records and description.get(f"{name}_examples"):

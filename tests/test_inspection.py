@@ -161,7 +161,8 @@ def test_a_box_outside_the_picture_is_an_error(folder: AnnotatedFolder, box: tup
     folder.add("a", voc_object(), voc_object(box=box))
     inspection = look(folder)
     assert told(inspection) == [
-        f"error: annotations/a.xml: object 2: reaches outside the picture of 40x30 pixels ({sides}); correct or remove the box"
+        f"error: annotations/a.xml: object 2: reaches outside the picture of 40x30 pixels ({sides}); "
+        "correct or remove the box"
     ]
     assert len(inspection.annotations[0].names) == 1
 
