@@ -37,6 +37,7 @@ def training_batches(
     examples = _read(dataset.train_records).shuffle(_shuffle_size(dataset), seed=seed).repeat()
     numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter())
 
+    @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
         image, boxes, classes = _augment(
@@ -61,6 +62,7 @@ def evaluation_batches(
     """
     selected = _read(records).take(-1 if examples is None else examples)
 
+    @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
         return {
