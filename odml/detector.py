@@ -62,6 +62,7 @@ class Detector:
         Returns:
             As many Detections as images, boxes in pixels of each.
         Raises:
+            ExportError: the network found a class that the label map does not have.
             ValueError: an image of another type or shape.
         """
         found = [detections for batch in _batches(images) for detections in self._detect_batch(batch)]
@@ -74,7 +75,15 @@ class Detector:
         for count, boxes, scores, classes in rows:
             valid = slice(int(count))
             boxes = yxyx_to_xyxy(boxes[valid], width=width, height=height)
-            yield Detections(boxes, scores[valid], classes[valid].astype(np.int32))
+            yield Detections(boxes, scores[valid], self._known(classes[valid].astype(np.int32)))
+
+    def _known(self, classes: np.ndarray) -> np.ndarray:
+        if len(classes) and not 1 <= classes.min() <= classes.max() <= len(self.label_map):
+            raise ExportError(
+                f"{LABELS_FILE}: has {len(self.label_map)} classes, but the graph detects class {classes.max()};"
+                " use the label map of its training"
+            )
+        return classes
 
 
 def _batches(images: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
