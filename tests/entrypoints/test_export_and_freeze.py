@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner, Result
+from mlflow.entities import Run
+from PIL import Image
+
+with warnings.catch_warnings():
+    # MLflow warns about type hints of its own when its pyfunc module is imported.
+    warnings.simplefilter("ignore")
+    import mlflow.pyfunc
+
+import keras
+
+from entrypoints.detect import detect
+from entrypoints.export_and_freeze import export_and_freeze
+from odml import architectures, config
+from odml.checkpoints import Checkpoints
+from odml.detector import Detector
+from odml.structures import LabelMap
+from odml.tracking import logged_model, register_model, start_run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning"),  # pandas', in MLflow
+]
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints of a small SSD."""
+    folder = tmp_path_factory.mktemp("training") / "train"
+    small = config.load("ssd_mobilenet_v2").model_dump() | {"image_size": [64, 64], "extra_layers": [16]}
+    network = architectures.build(config.validate(small, where="test"), 2)
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(network.trainable_variables)
+    checkpoints = Checkpoints(folder, network, LabelMap(("cat", "dog")), optimizer=optimizer)
+    checkpoints.save(10)
+    checkpoints.save(20)
+    return folder
+
+
+@pytest.fixture
+def training_run(tracking_store: Path, train: Path) -> str:
+    with start_run("train", model="small") as run:
+        run.tag("odml.data.digest", "abc")
+        run.log_artifacts(train, "train")
+    return run.id
+
+
+def run(*options: str) -> Result:
+    return CliRunner().invoke(export_and_freeze, options)
+
+
+def latest_run() -> Run:
+    return mlflow.search_runs(
+        experiment_names=["tests"], filter_string="tags.`odml.operation` = 'export_and_freeze'", output_format="list"
+    )[0]
+
+
+def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
+    result = run()
+    assert result.exit_code == 0, result.output
+    found = latest_run()
+    model = logged_model(found.info.run_id, "detector")
+    graph = Path(found.info.artifact_uri, "graph")
+    assert result.stdout == (
+        f"step 20 with 2 classes: {graph} and {model}\n"
+        f"give it a name to serve it by: mlflow run . -e register -P export={found.info.run_id} --env-manager local\n"
+    )
+    assert Detector.load(graph).label_map == LabelMap(("cat", "dog"))
+    assert (graph / "saved_model" / "saved_model.pb").is_file()
+    assert found.data.metrics["export/raw_difference"] < 1e-4
+    tags = {name: value for name, value in found.data.tags.items() if name.startswith("odml.")}
+    assert {name: tags[name] for name in tags if name not in ("odml.version", "odml.operation")} == {
+        "odml.input.trained_model": training_run,
+        "odml.model": "small",
+        "odml.data.digest": "abc",
+        "odml.step": "20",
+    }
+    metadata = mlflow.models.Model.load(model).metadata
+    assert (metadata["odml.step"], metadata["odml.training_run"]) == ("20", training_run)
+
+
+def test_a_registered_model_detects(training_run: str, tmp_path: Path):
+    assert run("--step", "10").exit_code == 0
+    assert latest_run().data.tags["odml.step"] == "10"
+    register_model(logged_model(latest_run().info.run_id, "detector"), "detector", tags={}, alias="champion")
+    Image.new("RGB", (100, 100)).save(tmp_path / "black.png")
+    options = ["--images", str(tmp_path / "black.png"), "--export", "models:/detector@champion"]
+    result = CliRunner().invoke(detect, options)
+    assert result.exit_code == 0, result.output
+    assert "detections in 1 images: " in result.stdout
+
+
+def test_missing_step_is_named(training_run: str, train: Path):
+    result = run("--trained-model", str(train), "--step", "15")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {train}: has no checkpoint of step 15; it has 10, 20\n",
+    )
