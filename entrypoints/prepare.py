@@ -75,7 +75,7 @@ def prepare(
         run.log_table(preparation.class_table(sources, split), "class_counts.json")
         run.log_picture(preparation.sample_sheet(sources, dataset.label_map, seed=seed), "samples.png")
         run.log_dataset(dataset.name, digest=dataset.digest, source=images, context="preparation")
-        run.tag("odml.data_digest", dataset.digest)
+        run.tag("odml.data.digest", dataset.digest)
     click.echo(
         f"{dataset.train_examples} training and {dataset.val_examples} validation images with "
         f"{len(dataset.label_map)} classes: {output_dir or f'{run.artifact_uri}/dataset'} (digest {dataset.digest})"

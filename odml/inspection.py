@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from odml.annotations import pascal_voc
+from odml.annotations import FORMATS
 from odml.annotations.draft import Draft, DraftObject, Problem
 from odml.errors import AnnotationError, ImageError
 from odml.image_index import ImageIndex
@@ -67,13 +66,18 @@ class ClassCount:
     objects: int
 
 
-def inspect(images: Path, annotations: Path, *, annotation_format: ModuleType = pascal_voc) -> Inspection:
+def inspect(images: Path, annotations: Path, *, annotation_format: str = "pascal_voc") -> Inspection:
     """Read all annotations below one folder and decode their pictures below another, in parallel.
 
+    Args:
+        images: the folder of pictures.
+        annotations: the folder of annotation files; it may be the same one.
+        annotation_format: a key of `odml.annotations.FORMATS`.
     Raises:
         AnnotationError: there is no annotation file, or no picture at all.
     """
-    index, files = ImageIndex(images, find_images(images)[0]), annotation_format.find_files(annotations)
+    reader = FORMATS[annotation_format]
+    index, files = ImageIndex(images, find_images(images)[0]), reader.find_files(annotations)
     if not files:
         raise AnnotationError(f"{annotations}: holds no annotation file; give the folder of Pascal VOC XML files")
     if not len(index):
@@ -81,7 +85,7 @@ def inspect(images: Path, annotations: Path, *, annotation_format: ModuleType = 
 
     def look(file: Path) -> _Look:
         where = file.relative_to(annotations.parent).as_posix()
-        draft = annotation_format.read_draft(file, where=where)
+        draft = reader.read_draft(file, where=where)
         return _look_at(draft, index, where, folder=file.relative_to(annotations).parent)
 
     looks = list(progress(parallel_map(look, files), total=len(files), description="inspecting annotations"))
@@ -98,6 +102,12 @@ def count_classes(annotations: Iterable[Annotation]) -> dict[str, ClassCount]:
         objects.update(annotation.names)
         images.update(set(annotation.names))
     return {name: ClassCount(images[name], objects[name]) for name in sorted(objects)}
+
+
+def counted(problems: Sequence[Problem]) -> str:
+    """Say how many problems of one severity there are in how many files: "2 errors in 1 file"."""
+    files = len({problem.file for problem in problems})
+    return f"{_number(len(problems), problems[0].severity)} in {_number(files, 'file')}"
 
 
 @dataclass(frozen=True)
@@ -237,12 +247,6 @@ def _log_summary(inspection: Inspection) -> None:
     _log.info("inspected %d usable pictures with %d objects", len(inspection.annotations), objects)
     if inspection.warnings:
         _log.warning("%s, first: %s", counted(inspection.warnings), inspection.warnings[0])
-
-
-def counted(problems: Sequence[Problem]) -> str:
-    """Say how many problems of one severity there are in how many files: "2 errors in 1 file"."""
-    files = len({problem.file for problem in problems})
-    return f"{_number(len(problems), problems[0].severity)} in {_number(files, 'file')}"
 
 
 def _number(count: int, noun: str) -> str:

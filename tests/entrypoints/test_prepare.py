@@ -78,7 +78,7 @@ def test_the_data_set_is_an_input_of_the_run_with_its_digest(folder: AnnotatedFo
     (used,) = latest_run().inputs.dataset_inputs
     digest = open_dataset(artifacts() / "dataset").digest
     assert (used.dataset.name, used.dataset.digest) == (f"{folder.images.parent.name}/images", digest)
-    assert latest_run().data.tags["odml.data_digest"] == digest
+    assert latest_run().data.tags["odml.data.digest"] == digest
 
 
 def test_a_seed_is_drawn_and_recorded(folder: AnnotatedFolder):
