@@ -25,6 +25,7 @@ from odml.structures import Detections, LabelMap
 
 DETECTIONS_FILE = "detections.json"
 _CHUNK = 8
+_PNG_COMPRESSION = 1  # half to a quarter of the default's time, a tenth more bytes
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def detect_in_files(
         path, image, detections = item
         target = output / names[path.relative_to(root)]
         target.parent.mkdir(parents=True, exist_ok=True)
-        draw_detections(image, detections, detector.label_map).save(target)
+        draw_detections(image, detections, detector.label_map).save(target, compress_level=_PNG_COMPRESSION)
         return path.relative_to(root), detections
 
     for path, detections in progress(parallel_map(write, detected), total=len(paths), description="detect"):

@@ -67,8 +67,8 @@ def write_checkpoint(folder: Path, function: tf.types.experimental.ConcreteFunct
             for outer, inner in function.graph.captures
         }
         tf.graph_util.import_graph_def(strip(function.graph.as_graph_def()), input_map=inputs, name="")
-        for key, variable in variables.items():
-            session.run(variable.initializer, {variable.initializer.inputs[1]: values[key]})
+        initial = {variable.initializer.inputs[1]: values[key] for key, variable in variables.items()}
+        session.run([variable.initializer for variable in variables.values()], initial)
         _save(session, list(variables.values()), folder)
 
 
