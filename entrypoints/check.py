@@ -83,7 +83,7 @@ def _weights() -> str:
 
     path = imagenet_path()
     # Their absence is no failure: transfer_learn downloads them, and train needs none.
-    return f"{path}" if path.is_file() else f"not yet in {path}; transfer_learn downloads them, or put the file there"
+    return str(path) if path.is_file() else f"not yet in {path}; transfer_learn downloads them, or put the file there"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from entrypoints.options import (
     gpus_option,
     images_option,
     model_option,
+    name_option,
     on_error_option,
     seed_option,
     train_steps_option,
@@ -41,6 +42,7 @@ from odml.signals import StopSignals
 @batch_size_option
 @seed_option
 @gpus_option
+@name_option
 @click.option("--detect-images", default="", help="Folder of images to detect in; --images by default.")
 def main(
     images: Path,
@@ -54,6 +56,7 @@ def main(
     batch_size: int,
     seed: int,
     gpus: str,
+    name: str,
     detect_images: str,
 ) -> None:
     """Run the whole chain, each step as a child run of this one.
@@ -83,7 +86,7 @@ def main(
             click.echo(f"{operation} was stopped ({stop.reason}); going on with what it has learned")
         _step("evaluate", trained_model=trained, gpus=gpus)
         exported = _step("export_and_freeze", trained_model=trained, gpus=gpus)
-        _step("register", export=exported)
+        _step("register", export=exported, name=name)
         _step("detect", images=detect_images or images, export=exported, gpus=gpus)
 
 

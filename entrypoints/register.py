@@ -12,6 +12,8 @@ from odml.errors import TrackingError
 if TYPE_CHECKING:
     from odml.tracking import Run
 
+# The tags of a version that say how good it is, and the metrics of an evaluation that they show.
+SCORES = {"odml.mAP": "eval/coco/mAP", "odml.mAP_50": "eval/coco/mAP_50"}
 # What of its making a version shows as tags, and where the export or the training run has it.
 COPIED_TAGS = ("odml.model", "odml.step", "odml.data.digest")
 
@@ -51,22 +53,16 @@ def _version_tags(run: Run, export_run: str) -> dict[str, str]:
     evaluation_run = run.latest("evaluate", tags=same_checkpoint)
     if evaluation_run:
         tags["odml.evaluation_run"] = evaluation_run
-        scores = tracking.run_metrics(evaluation_run)
-        tags |= {f"odml.{name}": f"{scores[name]:.4f}" for name in ("coco/mAP", "coco/mAP_50") if name in scores}
+        metrics = tracking.run_metrics(evaluation_run)
+        tags |= {name: f"{metrics[metric]:.4f}" for name, metric in SCORES.items() if metric in metrics}
     return tags
 
 
 def _how_to_serve(uri: str) -> str:
-    return f"""Serve it:
+    from odml.serving.packaging import CURL
 
-  mlflow models serve -m {uri} --env-manager local --port 5001
-
-and ask it:
-
-  (printf '{{"dataframe_split":{{"columns":["image"],"data":[["'; base64 < photo.jpg | tr -d '\\n'; \\
-   printf '"]]}},"params":{{"score_threshold":0.5}}}}') | \\
-  curl -s -H 'Content-Type: application/json' -d @- http://127.0.0.1:5001/invocations
-"""
+    serve = f"mlflow models serve -m {uri} --env-manager local --port 5001"
+    return f"Serve it:\n\n{serve}\n\nand ask it:\n\n{CURL}"
 
 
 if __name__ == "__main__":

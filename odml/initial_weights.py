@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def load(model: SSD, weights: str) -> int:
 
 def imagenet_path() -> Path:
     """Say where Keras caches the ImageNet weights, whether they are there or not."""
-    return Path(keras.config.keras_home()) / "models" / _IMAGENET_FILE
+    home = os.environ.get("KERAS_HOME", "~/.keras")
+    return Path(home).expanduser() / "models" / _IMAGENET_FILE
 
 
 def _cached_imagenet() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +27,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs; making one takes seconds, copying it none."""
-    with warnings.catch_warnings():
-        # SQLAlchemy deprecates what MLflow's models use.
-        warnings.simplefilter("ignore")
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / "unused"))
     return path

@@ -15,12 +15,13 @@ The only package that imports MLflow, but for ``odml.serving``.
 from odml.tracking.folders import ArtifactFolder
 from odml.tracking.projects import child_run
 from odml.tracking.registry import logged_model, register_model
-from odml.tracking.runs import Run, is_run_id, run_metrics, run_tags, start_run
+from odml.tracking.runs import Run, artifact_uri, is_run_id, run_metrics, run_tags, start_run
 from odml.tracking.stores import open_registry, open_store
 
 __all__ = [
     "ArtifactFolder",
     "Run",
+    "artifact_uri",
     "child_run",
     "is_run_id",
     "logged_model",

@@ -17,10 +17,15 @@ from odml.errors import TrackingError
 PROJECT = Path(__file__).parents[2]
 
 
-def child_run(entry_point: str, parameters: Mapping[str, object]) -> str:
-    """Run an entry point of the project's MLproject in this environment, wait for it, and give its run's id.
+def child_run(entry_point: str, parameters: Mapping[str, object], *, project: Path = PROJECT) -> str:
+    """Run an entry point in this environment, wait for it, and give its run's id.
 
     The run is a child of the active run, in the same experiment.
+
+    Args:
+        entry_point: its name in MLproject.
+        parameters: those that are not left to their defaults.
+        project: the folder of MLproject.
 
     Raises:
         TrackingError: the entry point failed; it has said why on stderr.
@@ -31,7 +36,7 @@ def child_run(entry_point: str, parameters: Mapping[str, object]) -> str:
     _put_this_python_first()
     try:
         submitted = mlflow.projects.run(
-            str(PROJECT),
+            str(project),
             entry_point=entry_point,
             parameters={name: str(value) for name, value in parameters.items()},
             experiment_id=parent.info.experiment_id,

@@ -237,6 +237,11 @@ def run_tags(run_id: str) -> dict[str, str]:
     return dict(MlflowClient().get_run(run_id).data.tags)
 
 
+def artifact_uri(run_id: str) -> str:
+    """Give the place where a run's artifacts are kept."""
+    return MlflowClient().get_run(run_id).info.artifact_uri
+
+
 def is_run_id(text: str) -> bool:
     """Say whether a text has the form of a run's id, rather than of a folder or a URI."""
     return bool(RUN_ID.fullmatch(text))

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from entrypoints.options import Command, gpus_option, images_option, seed_option
+from odml.errors import RecordError
+
+
+def run(work, *arguments: str):
+    command = click.command(cls=Command)(work)
+    return CliRunner().invoke(command, list(arguments))
+
+
+def test_what_the_user_can_fix_is_one_line_and_exit_code_1():
+    def work() -> None:
+        raise RecordError("dataset.yml: is missing; run prepare")
+
+    result = run(work)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: dataset.yml: is missing; run prepare\n")
+
+
+def test_any_other_exception_keeps_its_traceback():
+    def work() -> None:
+        raise ZeroDivisionError("by zero")
+
+    assert isinstance(run(work).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_request_to_stop_cleans_up_before_the_command_ends(number):
+    cleaned = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned.append(True)
+
+    result = run(work)
+    assert (result.exit_code, result.stderr, cleaned) == (1, "\nAborted!\n", [True])
+
+
+def test_users_own_log_level_of_tensorflow_stays(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    levels = []
+    run(lambda: levels.append(os.environ["TF_CPP_MIN_LOG_LEVEL"]))
+    assert levels == ["0"]
+
+
+def test_what_was_not_given_has_a_value_of_its_own():
+    given = []
+    run(seed_option(gpus_option(lambda seed, gpus: given.append((seed, gpus)))))
+    assert given == [(-1, "")]
+
+
+def test_value_below_zero_is_no_option():
+    given = []
+    run(seed_option(lambda seed: given.append(seed)), "--seed", "-1")
+    assert given == [-1]
+
+
+def test_folder_that_is_not_there_is_refused_before_any_work():
+    result = run(images_option(lambda images: None), "--images", "nowhere")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "Error: Invalid value for '--images': Directory 'nowhere' does not exist."
+
+
+def test_option_that_nobody_declared_is_refused():
+    result = run(lambda: None, "--foo", "1")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
