@@ -23,6 +23,7 @@ from odml.structures import Annotation
 _BACKGROUND_SHARE = 0.06  # of the pictures have no object
 _MOST_OBJECTS = 4
 _SIDES = (0.14, 0.58)  # longer side of an object, of the picture's shorter side
+_MOST_TURN = math.radians(25)  # either way
 _LEAST_VISIBLE = 0.6  # of an object's area, however much the others hide of it
 _ATTEMPTS = 20  # at finding a place for an object
 _SMALLEST_SIDE = 64
@@ -95,9 +96,12 @@ def draw_picture(rng: np.random.Generator, width: int, height: int) -> tuple[np.
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8), shapes
 
 
-def _regular(corners: int, *radii: float) -> np.ndarray:
-    """Give the outline [corners, 2] of a polygon around the origin whose corners have these radii by turns."""
-    angles = np.arange(corners) * 2 * math.pi / corners
+def _regular(corners: int, *radii: float, start: float = -math.pi / 2) -> np.ndarray:
+    """Give the outline [corners, 2] of a polygon around the origin whose corners have these radii by turns.
+
+    The first corner is at the angle ``start``, by default on top.
+    """
+    angles = start + np.arange(corners) * 2 * math.pi / corners
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.resize(radii, (corners, 1))
 
 
@@ -107,11 +111,11 @@ def _cross() -> np.ndarray:
     return np.concatenate([arm @ np.linalg.matrix_power(quarter, turns) for turns in range(4)])
 
 
-# Class -> its outline [corners, 2] around the origin, of any size.
+# Class -> its outline [corners, 2] around the origin, upright, of any size.
 OUTLINES = {
     "circle": _regular(72, 1),
     "cross": _cross(),
-    "square": _regular(4, 1),
+    "square": _regular(4, 1, start=math.pi / 4),
     "star": _regular(10, 1, 0.45),
     "triangle": _regular(3, 1),
 }
@@ -136,7 +140,7 @@ def _find_room(
 
 def _placed(rng: np.random.Generator, outline: np.ndarray, width: int, height: int) -> np.ndarray:
     """Turn, scale and move an outline to a random place inside the picture."""
-    angle = rng.uniform(0, 2 * math.pi)
+    angle = rng.uniform(-_MOST_TURN, _MOST_TURN)
     turned = outline @ np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     scaled = turned * rng.uniform(*_SIDES) * min(width, height) / np.ptp(turned, axis=0).max()
     return scaled - scaled.min(axis=0) + rng.uniform(0, 1, 2) * ((width, height) - np.ptp(scaled, axis=0))
