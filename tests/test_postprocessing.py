@@ -1,0 +1,108 @@
+"""Expected values from the TF Object Detection API's tests of its box coder and of its NMS."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml.postprocessing import decode, suppress
+from odml.targets import encode
+
+ANCHORS = tf.constant([[15, 12, 30, 18], [0.1, 0, 0.7, 0.9]])
+BOXES = tf.constant([[10, 10, 20, 15], [0.2, 0.1, 0.5, 0.4]])
+CODES = tf.constant(
+    [[-0.5, -0.416666, -0.405465, -0.182321], [-0.083333, -0.222222, -0.693147, -1.098612]]
+) * tf.constant([10.0, 10, 5, 5])
+
+# The original's pixels, all within the image when divided by this.
+SIZE = 1100
+EIGHT_BOXES = np.array(
+    [
+        [0, 0, 1, 1],
+        [0, 0.1, 1, 1.1],
+        [0, -0.1, 1, 0.9],
+        [0, 10, 1, 11],
+        [0, 10.1, 1, 11.1],
+        [0, 100, 1, 101],
+        [0, 1000, 1, 1002],
+        [0, 1000, 1, 1002.1],
+    ],
+    np.float32,
+)
+EIGHT_SCORES = np.array(
+    [[0.9, 0.01], [0.75, 0.05], [0.6, 0.01], [0.95, 0], [0.5, 0.01], [0.3, 0.01], [0.01, 0.85], [0.01, 0.5]], np.float32
+)
+
+
+def test_codes_are_decoded():
+    assert decode(CODES, ANCHORS).numpy() == pytest.approx(BOXES.numpy(), abs=1e-4)
+
+
+def test_decoding_undoes_encoding_in_a_batch():
+    boxes = tf.stack([BOXES, BOXES + 0.25])
+    assert decode(encode(boxes, ANCHORS), ANCHORS).numpy() == pytest.approx(boxes.numpy(), abs=1e-4)
+
+
+def found_in(boxes, scores, *, score_threshold=0.1, iou_threshold=0.5, per_class=4, total=4):
+    return {
+        name: value.numpy()
+        for name, value in suppress(
+            tf.constant(np.asarray(boxes, np.float32)),
+            tf.constant(np.asarray(scores, np.float32)),
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections_per_class=per_class,
+            max_detections=total,
+        ).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("per_class", "total", "kept"), [(4, 4, [3, 0, 6, 5]), (2, 4, [3, 0, 6]), (4, 2, [3, 0])], ids=str
+)
+def test_best_of_overlapping_boxes_are_kept_class_by_class(per_class, total, kept):
+    found = found_in(EIGHT_BOXES[None] / SIZE, EIGHT_SCORES[None], per_class=per_class, total=total)
+    count = len(kept)
+    assert found["num_detections"].tolist() == [count]
+    assert found["detection_boxes"][0, :count] * SIZE == pytest.approx(EIGHT_BOXES[kept], abs=1e-3)
+    assert found["detection_scores"][0, :count].tolist() == EIGHT_SCORES.max(axis=1)[kept].tolist()
+    assert found["detection_classes"][0, :count].tolist() == [1, 1, 2, 1][:count]
+
+
+def test_one_class():
+    found = found_in(EIGHT_BOXES[None] / SIZE, EIGHT_SCORES[None, :, :1], per_class=3, total=3)
+    assert found["detection_boxes"][0] * SIZE == pytest.approx(EIGHT_BOXES[[3, 0, 5]], abs=1e-3)
+
+
+def test_images_of_a_batch_do_not_suppress_one_another_and_are_padded_with_zeros():
+    boxes = np.stack([EIGHT_BOXES[:4], EIGHT_BOXES[4:]]) / SIZE
+    found = found_in(boxes, np.stack([EIGHT_SCORES[:4], EIGHT_SCORES[4:]]))
+    assert found["num_detections"].tolist() == [2, 3]
+    assert found["detection_scores"].tolist() == np.float32([[0.95, 0.9, 0, 0], [0.85, 0.5, 0.3, 0]]).tolist()
+    assert found["detection_classes"].tolist() == [[1, 1, 1, 1], [2, 1, 1, 1]]
+    assert found["detection_boxes"][0, 2:].tolist() == [[0, 0, 0, 0]] * 2
+    assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+
+
+def test_suppression_sees_boxes_before_they_are_clipped():
+    # The window [5, 4, 8, 7] of [0, 0, 10, 10] and [1, 1, 11, 11], whose IoU is 81/119 unclipped and 1 clipped.
+    window = (np.array([[0, 0, 10, 10], [1, 1, 11, 11]]) - [5, 4, 5, 4]) / 3
+    suppressed = found_in(window[None], [[[0.9], [0.75]]], score_threshold=0)
+    assert suppressed["num_detections"].tolist() == [1]
+    assert suppressed["detection_boxes"][0, 0].tolist() == [0, 0, 1, 1]
+    both = found_in(window[None], [[[0.9], [0.75]]], score_threshold=0, iou_threshold=0.7)
+    assert both["num_detections"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "box", [[0.2, 1.0, 0.4, 1.3], [-0.5, 0.2, 0.0, 0.4], [0.2, 0.4, 0.2, 0.6], [0.6, 0.2, 0.4, 0.4]]
+)
+def test_box_outside_the_image_or_without_area_is_not_detected(box):
+    found = found_in([[box, [0.4, 0.4, 0.6, 0.6]]], [[[0.9], [0.2]]], score_threshold=0)
+    assert found["num_detections"].tolist() == [1]
+    assert found["detection_scores"][0, 0] == np.float32(0.2)
+
+
+def test_score_must_be_above_the_threshold():
+    found = found_in(EIGHT_BOXES[None, :1], [[[0.5]]], score_threshold=0.5)
+    assert found["num_detections"].tolist() == [0]
+    assert found["detection_boxes"].tolist() == [[[0, 0, 0, 0]] * 4]
