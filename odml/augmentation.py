@@ -10,7 +10,7 @@ import tensorflow as tf
 
 Example = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
-# Liu et al., SSD (2016), section 2.2, "Data augmentation", with the numbers of the Object Detection API's ssd_random_crop.
+# Liu et al., SSD (2016), section 2.2, "Data augmentation"; the numbers are those of the OD API's ssd_random_crop.
 _MIN_OBJECT_COVERED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _CROP_ASPECT_RATIO = (0.5, 2.0)
 _CROP_AREA = (0.1, 1.0)

@@ -57,7 +57,8 @@ class LabelMap:
     def to_pbtxt(self) -> str:
         """Write the map in the TF Object Detection API's ``labels.pbtxt`` form."""
         return "".join(
-            f"item {{\n  id: {number}\n  name: '{_quoted(name)}'\n}}\n" for number, name in enumerate(self.names, start=1)
+            f"item {{\n  id: {number}\n  name: '{_quoted(name)}'\n}}\n"
+            for number, name in enumerate(self.names, start=1)
         )
 
     @classmethod
