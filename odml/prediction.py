@@ -47,7 +47,7 @@ def _annotation(example: Mapping[str, np.ndarray], label_map: LabelMap) -> Annot
     width, height = int(example["widths"]), int(example["heights"])
     present = example["classes"] > 0
     return Annotation(
-        image=Path(example["source_ids"].decode()),
+        image=Path(bytes(example["source_ids"]).decode()),
         width=width,
         height=height,
         boxes=yxyx_to_xyxy(example["boxes"][present], width=width, height=height),

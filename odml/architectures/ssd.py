@@ -28,24 +28,21 @@ class SSD(keras.Model):
         self.configuration = configuration
         self.num_classes = num_classes
         self.feature_extractor = FeatureExtractor(configuration, name="FeatureExtractor")
-        shapes = {
-            "aspect_ratios": configuration.anchors.aspect_ratios,
-            "reduce_boxes_in_lowest_layer": configuration.anchors.reduce_boxes_in_lowest_layer,
-        }
         grids = feature_map_grids(configuration.image_size, 2 + len(configuration.extra_layers))
+        self.anchors = anchors.ssd_anchors(
+            grids, image_size=configuration.image_size, **configuration.anchors.model_dump()
+        )
+        counts = anchors.anchors_per_cell(
+            len(grids),
+            aspect_ratios=configuration.anchors.aspect_ratios,
+            reduce_boxes_in_lowest_layer=configuration.anchors.reduce_boxes_in_lowest_layer,
+        )
         self.box_predictors = [
             BoxPredictor(
                 count, num_classes=num_classes, kernel_size=configuration.head_kernel_size, name=f"BoxPredictor_{k}"
             )
-            for k, count in enumerate(anchors.anchors_per_cell(len(grids), **shapes))
+            for k, count in enumerate(counts)
         ]
-        self.anchors = anchors.ssd_anchors(
-            grids,
-            image_size=configuration.image_size,
-            min_scale=configuration.anchors.min_scale,
-            max_scale=configuration.anchors.max_scale,
-            **shapes,
-        )
         self(tf.zeros([1, *configuration.image_size, 3]))
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
@@ -189,12 +186,11 @@ class SSDMobileNetV2(MobileNetV2):
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Give all feature maps, finest first."""
-        features = super().call(x, training=training)
-        maps = [features["expanded_conv_13/expand"], features["Conv_1"]]
+        maps = super().call(x, training=training)
         for layers in self.extra_layers:
             x = maps[-1]
             for layer in layers:
-                x = layer(x, training=training)
+                x = layer(x, training=training)  # type: ignore[operator]
             maps.append(x)
         return maps
 
@@ -238,7 +234,5 @@ class Head(keras.layers.Layer):
 
 def feature_map_grids(image_size: tuple[int, int], count: int) -> list[tuple[int, int]]:
     """Give (rows, columns) of ``count`` feature maps: stride 16, then each half the one before, rounded up."""
-    sides = [tuple(-(-side // 16) for side in image_size)]
-    while len(sides) < count:
-        sides.append(tuple(-(-side // 2) for side in sides[-1]))
-    return sides
+    height, width = image_size
+    return [(-(-height // stride), -(-width // stride)) for stride in (16 << k for k in range(count))]

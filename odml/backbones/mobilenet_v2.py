@@ -37,18 +37,18 @@ class InvertedResidual(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the convolutions for an input of C channels; without expansion there is no first one."""
         channels = input_shape[-1]
+        assert channels
         self.adds_input = self.stride == 1 and channels == self.filters
-        settings = {"stddev": _STDDEV}
         self.expand = (
-            ConvBN(channels * self.expansion, 1, batch_norm=self.make_batch_norm(), name="expand", **settings)
+            ConvBN(channels * self.expansion, 1, stddev=_STDDEV, batch_norm=self.make_batch_norm(), name="expand")
             if self.expansion > 1
             else None
         )
         self.depthwise = DepthwiseConvBN(
-            stride=self.stride, batch_norm=self.make_batch_norm(), name="depthwise", **settings
+            stride=self.stride, stddev=_STDDEV, batch_norm=self.make_batch_norm(), name="depthwise"
         )
         self.project = ConvBN(
-            self.filters, 1, activation=None, batch_norm=self.make_batch_norm(), name="project", **settings
+            self.filters, 1, activation=None, stddev=_STDDEV, batch_norm=self.make_batch_norm(), name="project"
         )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
@@ -76,15 +76,16 @@ class MobileNetV2(keras.layers.Layer):
         ]
         self.head = ConvBN(1280, 1, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv_1")
 
-    def call(self, x: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        """Give the expansion of the first block of stride 16 to 32, and the last convolution.
+    def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """Give the last features before stride 32, and the last of all.
 
         Returns:
-            ``expanded_conv_13/expand`` [B, H/16, W/16, 576] and ``Conv_1`` [B, H/32, W/32, 1280], sides rounded up.
+            The expansion of ``expanded_conv_13`` [B, H/16, W/16, 576] and ``Conv_1`` [B, H/32, W/32, 1280], sides
+            rounded up.
         """
         x = self.stem(x, training=training)
         expansions = []
         for residual in self.residuals:
             x, expansion = residual(x, training=training)
             expansions.append(expansion)
-        return {"expanded_conv_13/expand": expansions[13], "Conv_1": self.head(x, training=training)}
+        return [expansions[13], self.head(x, training=training)]

@@ -1,0 +1,1 @@
+"""What odml claims about speed and exactness, measured: ``python -m benchmarks.NAME``."""
