@@ -91,6 +91,7 @@ class Configuration(_Section):
     architecture: Literal["ssd"]
     backbone: Literal["mobilenet_v2"]
     image_size: tuple[_Side, _Side]
+    depth_multiplier: Annotated[float, pydantic.Field(gt=0, le=2)]
     extra_layers: tuple[pydantic.PositiveInt, ...]
     head_kernel_size: Literal[1, 3]
     batch_norm: BatchNorm

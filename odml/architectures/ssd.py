@@ -144,7 +144,9 @@ class FeatureExtractor(keras.layers.Layer):
         super().__init__(**options)
         settings = configuration.batch_norm.model_dump()
         self.backbone = SSDMobileNetV2(
-            configuration.extra_layers, make_batch_norm=lambda: BatchNorm(name="BatchNorm", **settings)
+            configuration.extra_layers,
+            depth_multiplier=configuration.depth_multiplier,
+            make_batch_norm=lambda: BatchNorm(name="BatchNorm", **settings),
         )
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
@@ -155,8 +157,11 @@ class FeatureExtractor(keras.layers.Layer):
 class SSDMobileNetV2(MobileNetV2):
     """The backbone together with SSD's extra layers, which share its scope in the released checkpoints."""
 
-    def __init__(self, extra_layers: tuple[int, ...], *, make_batch_norm: Callable[[], BatchNorm]):
-        super().__init__(make_batch_norm=make_batch_norm)
+    def __init__(
+        self, extra_layers: tuple[int, ...], *, depth_multiplier: float, make_batch_norm: Callable[[], BatchNorm]
+    ):
+        super().__init__(depth_multiplier=depth_multiplier, make_batch_norm=make_batch_norm)
+        depths = [max(16, int(depth * depth_multiplier)) for depth in extra_layers]
         # Depths and names as the TF Object Detection API's multi_resolution_feature_maps makes them.
         self.extra_layers = [
             [
@@ -181,7 +186,7 @@ class SSDMobileNetV2(MobileNetV2):
                     name=f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}",
                 ),
             ]
-            for number, filters in enumerate(extra_layers, start=2)
+            for number, filters in enumerate(depths, start=2)
         ]
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:

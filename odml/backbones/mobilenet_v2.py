@@ -1,4 +1,4 @@
-"""MobileNetV2 at width 1.0 (Sandler et al. 2018, table 2), laid out and named as slim's ``mobilenet_v2.py``."""
+"""MobileNetV2 (Sandler et al. 2018, table 2), laid out and named as slim's ``mobilenet_v2.py``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import tensorflow as tf
 
 from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN
 
-# (stride, output channels) of the inverted residuals after the first.
-_RESIDUALS = (
-    *((2, 24), (1, 24)),
-    *((2, 32), (1, 32), (1, 32)),
-    *((2, 64), (1, 64), (1, 64), (1, 64)),
-    *((1, 96), (1, 96), (1, 96)),
-    *((2, 160), (1, 160), (1, 160)),
-    (1, 320),
-)
+# Channels of the first convolution, of the inverted residuals, and of the last convolution.
+_DEPTHS = (32, 16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320, 1280)
+# Of the inverted residuals after the first.
+_STRIDES = (2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)
 _STDDEV = 0.09
 
 MakeBatchNorm = Callable[[], BatchNorm]
@@ -61,27 +56,35 @@ class InvertedResidual(keras.layers.Layer):
 class MobileNetV2(keras.layers.Layer):
     """The network up to its last convolution, for images [B, H, W, 3] scaled to -1..1."""
 
-    def __init__(self, *, make_batch_norm: MakeBatchNorm, name: str = "MobilenetV2", **options: Any):
+    def __init__(
+        self,
+        *,
+        depth_multiplier: float = 1.0,
+        make_batch_norm: MakeBatchNorm,
+        name: str = "MobilenetV2",
+        **options: Any,
+    ):
         super().__init__(name=name, **options)
         batch_norm = make_batch_norm
-        self.stem = ConvBN(32, 3, stride=2, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv")
+        stem, first, *others, head = (scaled_depth(depth, depth_multiplier) for depth in _DEPTHS)
+        self.stem = ConvBN(stem, 3, stride=2, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv")
         self.residuals = [
-            InvertedResidual(16, stride=1, expansion=1, make_batch_norm=batch_norm, name="expanded_conv"),
+            InvertedResidual(first, stride=1, expansion=1, make_batch_norm=batch_norm, name="expanded_conv"),
             *(
                 InvertedResidual(
                     filters, stride=stride, expansion=6, make_batch_norm=batch_norm, name=f"expanded_conv_{number}"
                 )
-                for number, (stride, filters) in enumerate(_RESIDUALS, start=1)
+                for number, (stride, filters) in enumerate(zip(_STRIDES, others, strict=True), start=1)
             ),
         ]
-        self.head = ConvBN(1280, 1, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv_1")
+        self.head = ConvBN(head, 1, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv_1")
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Give the last features before stride 32, and the last of all.
 
         Returns:
             The expansion of ``expanded_conv_13`` [B, H/16, W/16, 576] and ``Conv_1`` [B, H/32, W/32, 1280], sides
-            rounded up.
+            rounded up; channels are those of ``depth_multiplier`` 1.
         """
         x = self.stem(x, training=training)
         expansions = []
@@ -89,3 +92,10 @@ class MobileNetV2(keras.layers.Layer):
             x, expansion = residual(x, training=training)
             expansions.append(expansion)
         return [expansions[13], self.head(x, training=training)]
+
+
+def scaled_depth(depth: int, depth_multiplier: float) -> int:
+    """Scale a number of channels to a multiple of 8, at least 16, at most a tenth below (slim, ``_make_divisible``)."""
+    wanted = depth * depth_multiplier
+    rounded = max(16, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8

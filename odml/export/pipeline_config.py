@@ -59,7 +59,7 @@ def _ssd(configuration: Configuration, num_classes: int) -> dict[str, Any]:
             "image_resizer": {"fixed_shape_resizer": {"height": height, "width": width}},
             "feature_extractor": {
                 "type": f"ssd_{configuration.backbone}",
-                "depth_multiplier": 1.0,
+                "depth_multiplier": configuration.depth_multiplier,
                 "min_depth": 16,
                 "conv_hyperparams": _convolutions(configuration),
                 "use_depthwise": True,
