@@ -1,6 +1,7 @@
 """Expected values from the TF Object Detection API's tests of its losses (core/losses_test)."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +84,21 @@ def test_each_image_is_mined_by_itself():
         min_negatives=0,
     )
     assert chosen.numpy().tolist() == [[False, True, False, False], [True, False, False, True]]
+
+
+def test_losses_of_a_batch_are_the_original_s(shared: Path):
+    golden = np.load(shared / "golden" / "train_ssd-mobilenet-v2_3.npz")
+    is_object = golden["target/match"] >= 0
+    localization = smooth_l1(golden["pred/box_encodings"], golden["target/reg"]).numpy()
+    classification = sigmoid_cross_entropy(golden["pred/class_predictions_with_background"], golden["target/cls"])
+    negatives = mine_hard_negatives(
+        classification, tf.constant(is_object), negatives_per_positive=3, min_negatives=3
+    ).numpy()
+    count = is_object.sum()
+    assert count == 55
+    assert localization.sum(where=is_object) / count == pytest.approx(
+        golden["loss/Loss/localization_loss"][0], rel=1e-5
+    )
+    assert classification.numpy().sum(where=is_object | negatives) / count == pytest.approx(
+        golden["loss/Loss/classification_loss"][0], rel=1e-5
+    )

@@ -1,0 +1,253 @@
+"""The SSD against the released COCO model, and its three faces on a small configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml import architectures, config
+from odml.architectures import SSD
+from odml.architectures.ssd import feature_map_grids
+from odml.images import read_image
+from tests import tiny
+from tests.conftest import SHARED
+
+GOLDEN = SHARED / "golden"
+RELEASED = GOLDEN / "ssd_mobilenet_v2_coco_2018_03_29"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the reference data in ../shared")
+
+
+def name_of(variable) -> str:
+    """Give slim's name: the path without the network's own."""
+    return variable.path.split("/", 1)[1]
+
+
+@pytest.fixture(scope="module")
+def rule() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("weights_rule", GOLDEN / "weights_rule.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def released(rule: ModuleType) -> SSD:
+    """The network of the released COCO model, with the weights of the golden files."""
+    network = architectures.build(config.load("ssd_mobilenet_v2"), 90)
+    for variable in network.variables:
+        variable.assign(rule.value(name_of(variable), variable.shape))
+    return network
+
+
+@pytest.fixture(scope="module")
+def outputs_of(rule: ModuleType, released: SSD):
+    """Give (golden arrays, raw outputs, detections) of a picture, computed once each."""
+    cache: dict[str, tuple] = {}
+
+    def outputs(picture: str) -> tuple:
+        if picture not in cache:
+            photo = SHARED / "data" / "voc_sample" / "images" / f"{picture.removeprefix('voc_')}.jpg"
+            image = rule.image(*rule.IMAGES[picture]) if picture in rule.IMAGES else read_image(photo)
+            images = tf.constant(image[None])
+            with np.load(RELEASED / f"{picture}.npz") as golden:
+                cache[picture] = dict(golden), released(images), released.detect(images)
+        return cache[picture]
+
+    return outputs
+
+
+def relative_difference(mine: tf.Tensor, golden: np.ndarray) -> float:
+    return float(np.abs(np.asarray(mine).reshape(golden.shape) - golden).max() / np.abs(golden).max())
+
+
+PICTURES = ["synth_300x400", "synth_480x640", "voc_2007_000027", "voc_2007_000039"]
+
+
+@needs_golden
+@pytest.mark.parametrize("picture", PICTURES)
+def test_raw_outputs_are_those_of_the_released_model(outputs_of, picture):
+    golden, raw, _ = outputs_of(picture)
+    logits = raw["class_predictions_with_background"][:, ::16]
+    assert relative_difference(raw["box_encodings"], golden["box_encodings"]) < 1e-4
+    assert relative_difference(logits, golden["class_logits_every_16th_anchor"]) < 1e-4
+
+
+@needs_golden
+@pytest.mark.parametrize("picture", PICTURES)
+def test_detections_are_those_of_the_released_model(outputs_of, picture):
+    golden, _, found = outputs_of(picture)
+    # The released graph has the score threshold 0.3; scores that agree to 7 digits may change places.
+    count = int(golden["num_detections"][0])
+    assert count > 0
+    for name in ("detection_scores", "detection_boxes", "detection_classes"):
+        assert np.asarray(found[name])[0, :count] == pytest.approx(golden[name][0, :count], rel=1e-4, abs=1e-5), name
+
+
+@needs_golden
+def test_variables_are_named_and_shaped_as_in_the_released_checkpoint(released):
+    listed = json.loads((RELEASED / "variables.json").read_text())
+    golden = {name: tuple(shape) for name, shape in listed if name != "global_step"}
+    assert len(golden) == 344
+    assert {name_of(variable): tuple(variable.shape) for variable in released.variables} == golden
+
+
+@needs_golden
+def test_parameters_with_normalisation_folded_are_those_of_the_model_zoo(released):
+    # Open Model Zoo: 16.818 million. Folding leaves kernels and one bias a channel.
+    folded = {"weights", "depthwise_weights", "biases", "beta"}
+    count = sum(math.prod(variable.shape) for variable in released.variables if variable.name in folded)
+    assert count == 16_818_207
+
+
+@needs_golden
+def test_released_network_has_1917_anchors(released):
+    assert released.anchors.shape == (1917, 4)
+
+
+@pytest.fixture(scope="module")
+def built() -> SSD:
+    tf.random.set_seed(1)
+    network = architectures.build(tiny.configuration(), 2)
+    for variable in network.trainable_variables:
+        # Fresh kernels let hardly any signal through such a thin picture.
+        if variable.name in ("weights", "depthwise_weights"):
+            inputs = variable.shape[:2] if variable.name == "depthwise_weights" else variable.shape[:3]
+            variable.assign(tf.random.normal(variable.shape, stddev=math.sqrt(1 / math.prod(inputs))))
+    return network
+
+
+@pytest.fixture
+def network(built: SSD) -> Iterator[SSD]:
+    """A small network that a test may change."""
+    weights = built.get_weights()
+    yield built
+    built.set_weights(weights)
+
+
+@pytest.fixture
+def silent(network: SSD) -> SSD:
+    """The small network with heads that answer zero to everything."""
+    for predictor in network.box_predictors:
+        for head in (predictor.boxes, predictor.classes):
+            head.kernel.assign(tf.zeros_like(head.kernel))
+            head.bias.assign(tf.zeros_like(head.bias))
+    return network
+
+
+@pytest.fixture
+def images() -> tf.Tensor:
+    picture = tiny.draw([("red", (10, 10, 60, 50))])
+    return tf.constant(np.stack([picture, picture[:, ::-1]]))
+
+
+@pytest.mark.parametrize(
+    ("size", "grids"),
+    [
+        ((300, 300), [(19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]),
+        ((64, 96), [(4, 6), (2, 3), (1, 2), (1, 1), (1, 1), (1, 1)]),
+    ],
+)
+def test_feature_maps_halve_and_round_up(size, grids):
+    assert feature_map_grids(size, 6) == grids
+
+
+def test_raw_outputs_have_a_row_for_each_anchor(network, images):
+    raw = network(images)
+    assert raw["box_encodings"].shape == (2, tiny.ANCHORS, 4)
+    assert raw["class_predictions_with_background"].shape == (2, tiny.ANCHORS, 3)
+    assert [tuple(maps.shape[1:]) for maps in raw["feature_maps"]] == [(4, 4, 576), (2, 2, 1280), (1, 1, 32)]
+    assert network.anchors.shape == (tiny.ANCHORS, 4)
+
+
+def test_oblong_network_has_the_anchors_of_its_feature_maps():
+    data = tiny.configuration().model_dump() | {"image_size": [64, 96], "head_kernel_size": 1}
+    network = architectures.build(config.validate(data, where="test"), 1)
+    raw = network(tf.zeros([1, 50, 50, 3]))
+    assert [tuple(maps.shape[1:3]) for maps in raw["feature_maps"]] == [(4, 6), (2, 3), (1, 2)]
+    assert raw["box_encodings"].shape == (1, 3 * 24 + 6 * 6 + 6 * 2, 4)
+    assert network.anchors.shape == (3 * 24 + 6 * 6 + 6 * 2, 4)
+
+
+def test_integer_and_float_images_give_the_same(network, images):
+    assert np.array_equal(network(images)["box_encodings"], network(tf.cast(images, tf.float32))["box_encodings"])
+
+
+def test_resizing_samples_as_tensorflow_1_did(network):
+    # 128 pixels to 64: every second pixel, none of its neighbours.
+    ramp = tf.tile(tf.range(128, dtype=tf.float32)[None, :, None], [128, 1, 3])
+    one, batch = network.resize(ramp), network.resize(ramp[None])
+    assert np.array_equal(one[0, :, 0], np.arange(0, 128, 2))
+    assert np.array_equal(batch[0], one)
+    assert one.shape == (64, 64, 3)
+
+
+def test_detections_are_decoded_scored_and_sorted(network, images):
+    found = network.detect(images)
+    limit = network.configuration.detection.max_detections
+    assert found["detection_boxes"].shape == (2, limit, 4)
+    assert found["raw_detection_boxes"].shape == (2, tiny.ANCHORS, 4)
+    assert found["raw_detection_scores"].shape == (2, tiny.ANCHORS, 3)
+    assert {value.dtype for value in found.values()} == {tf.float32}
+    count = int(found["num_detections"][0])
+    scores, classes = found["detection_scores"][0, :count].numpy(), found["detection_classes"][0, :count].numpy()
+    assert count > 0
+    assert list(scores) == sorted(scores, reverse=True)
+    assert set(classes) <= {1.0, 2.0}
+    assert scores[0] == found["raw_detection_scores"][0, :, 1:].numpy().max()
+
+
+def test_zero_codes_decode_to_the_anchors(silent, images):
+    assert silent.detect(images)["raw_detection_boxes"].numpy()[1] == pytest.approx(silent.anchors, abs=1e-6)
+
+
+def batch_of(images, boxes, classes):
+    return {"images": images, "boxes": tf.constant(boxes, tf.float32), "classes": tf.constant(classes, tf.int32)}
+
+
+def test_image_without_objects_is_learned_as_background(silent, images):
+    losses = silent.compute_losses(batch_of(images[:1], [[[0, 0, 0, 0]]], [[0]]))
+    # Three negatives, each of background and two classes at ln 2.
+    assert float(losses["classification"]) == pytest.approx(3 * 3 * math.log(2), rel=1e-5)
+    assert float(losses["localization"]) == 0
+
+
+def test_losses_are_means_over_the_matched_anchors(silent, images):
+    ymin, xmin, ymax, xmax = anchor = silent.anchors[0]
+    shifted = [ymin + 0.1 * (ymax - ymin), xmin, ymax + 0.1 * (ymax - ymin), xmax]
+    losses = silent.compute_losses(batch_of(images, [[anchor], [shifted]], [[2], [1]]))
+    # Two matches with three negatives each; the second should have said ty = 10 * .1, of which Huber makes .5.
+    assert float(losses["classification"]) == pytest.approx(8 * 3 * math.log(2) / 2, rel=1e-5)
+    assert float(losses["localization"]) == pytest.approx(0.5 / 2, rel=1e-4)
+
+
+def test_weight_decay_is_on_convolutions_but_not_depthwise_ones(network, images):
+    losses = network.compute_losses(batch_of(images, np.zeros([2, 0, 4]), np.zeros([2, 0])))
+    kernels = [variable.numpy() for variable in network.variables if variable.path.endswith("/weights")]
+    assert len(kernels) == 35 + 2 + 6
+    assert float(losses["regularization"]) == pytest.approx(4e-5 * sum((k**2).sum() for k in kernels) / 2, rel=1e-4)
+    assert sorted(losses) == ["classification", "localization", "regularization"]
+
+
+def test_no_ground_truth_at_all_is_a_batch_like_others(network, images):
+    losses = network.compute_losses(batch_of(images, np.zeros([2, 0, 4]), np.zeros([2, 0])))
+    assert all(np.isfinite(float(loss)) for loss in losses.values())
+
+
+def test_training_moves_the_statistics_of_batch_normalisation_and_evaluation_does_not(network, images):
+    moving = next(
+        variable for variable in network.variables if variable.path.endswith("MobilenetV2/Conv/BatchNorm/moving_mean")
+    )
+    batch = batch_of(images, np.zeros([2, 0, 4]), np.zeros([2, 0]))
+    before = moving.numpy()
+    network.compute_losses(batch, training=False)
+    network.detect(images)
+    assert np.array_equal(moving.numpy(), before)
+    network.compute_losses(batch)
+    assert not np.array_equal(moving.numpy(), before)
