@@ -1,7 +1,7 @@
 """Random changes of a training picture: (image, boxes, classes) -> the same three.
 
 Images are uint8 or float [H, W, 3], 0..255; boxes [N, 4] yxyx, 0..1; classes [N]. Everything works eagerly and inside
-``Dataset.map``, and gives the same for the same ``seed``, int32 [2].
+``Dataset.map``, and gives the same for the same ``seed``, integers [2].
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from odml import augmentation
 from odml.config import Augmentation
+from odml.errors import RecordError
 from odml.records import Dataset, parse_example
 
 _SHUFFLE_BYTES = 256 * 1024 * 1024
@@ -33,7 +34,12 @@ def training_batches(
 
     Every epoch shows each example once; a batch may span two epochs. The shuffle buffer holds encoded pictures, at most
     256 MB of them.
+
+    Raises:
+        RecordError: no training records.
     """
+    if not dataset.train_examples:
+        raise RecordError(f"{dataset.folder}: has no training records; prepare it with a val_split below 100")
     examples = _read(dataset.train_records).shuffle(_shuffle_size(dataset), seed=seed).repeat()
     numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter())
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "anchors": "boxes",
     "targets": "boxes",
     "postprocessing": "boxes targets",
-    "batches": "records augmentation config",
+    "batches": "records augmentation config errors",
     "backbones": "",
     "architectures": "config backbones anchors targets losses postprocessing boxes",
     "initial_weights": "architectures config errors",
