@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml.augmentation import random_color, random_crop, random_horizontal_flip
+from tests.tiny import draw
+
+OPERATIONS = [random_horizontal_flip, random_crop, random_color]
+HEIGHT, WIDTH = 60, 80
+RED, GREEN = (8, 12, 40, 36), (48, 20, 76, 56)  # x1, y1, x2, y2
+IMAGE = tf.constant(draw([("red", RED), ("green", GREEN)], width=WIDTH, height=HEIGHT))
+BOXES = tf.constant([[y1 / HEIGHT, x1 / WIDTH, y2 / HEIGHT, x2 / WIDTH] for x1, y1, x2, y2 in (RED, GREEN)])
+CLASSES = tf.constant([2, 1])  # red is channel 0, green channel 1
+
+
+def seeds(count):
+    return [tf.constant([3, number]) for number in range(count)]
+
+
+def extent(image, class_id):
+    """Give the pixels y1, x1, y2, x2 that have the colour of a class."""
+    channel = {2: 0, 1: 1}[class_id]
+    rows, columns = np.nonzero((image[..., channel] > 150) & (image[..., 1 - channel] < 100))
+    return [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+
+
+def assert_boxes_are_tight(image, boxes, classes):
+    height, width = image.shape[:2]
+    for box, class_id in zip(boxes.numpy(), classes.numpy(), strict=True):
+        assert box * [height, width, height, width] == pytest.approx(extent(image.numpy(), class_id), abs=1e-3)
+
+
+@pytest.mark.parametrize("operation", [random_horizontal_flip, random_crop])
+def test_boxes_stay_tight_around_their_pixels(operation):
+    changed = 0
+    for seed in seeds(25):
+        image, boxes, classes = operation(IMAGE, BOXES, CLASSES, seed=seed)
+        assert_boxes_are_tight(image, boxes, classes)
+        changed += image.shape != IMAGE.shape or not np.array_equal(image, IMAGE)
+    assert changed > 5
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_same_seed_makes_the_same_change_inside_dataset_map(operation):
+    def change(seed):
+        return operation(IMAGE, BOXES, CLASSES, seed=seed)
+
+    for seed, mapped in zip(seeds(6), tf.data.Dataset.from_tensor_slices(seeds(6)).map(change), strict=True):
+        for eager, other in zip(change(seed), mapped, strict=True):
+            # Compiled colour arithmetic may round differently.
+            assert other.numpy() == pytest.approx(eager.numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_other_seeds_make_other_changes(operation):
+    assert len({operation(IMAGE, BOXES, CLASSES, seed=seed)[0].numpy().tobytes() for seed in seeds(12)}) > 1
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_picture_without_objects(operation):
+    def change(seed):
+        return operation(IMAGE, tf.zeros([0, 4]), tf.zeros([0], tf.int32), seed=seed)
+
+    for image, boxes, classes in tf.data.Dataset.from_tensor_slices(seeds(4)).map(change):
+        assert image.shape == IMAGE.shape
+        assert boxes.shape == (0, 4)
+        assert classes.shape == (0,)
+
+
+def flipped(seed):
+    return random_horizontal_flip(IMAGE, BOXES, CLASSES, seed=seed)
+
+
+def test_flip_mirrors_left_and_right():
+    image, boxes, classes = next(result for result in map(flipped, seeds(20)) if not np.array_equal(result[0], IMAGE))
+    assert np.array_equal(image, IMAGE[:, ::-1])
+    assert boxes.numpy() == pytest.approx(
+        np.array([[12 / 60, 40 / 80, 36 / 60, 72 / 80], [20 / 60, 4 / 80, 56 / 60, 32 / 80]])
+    )
+    assert classes.numpy().tolist() == [2, 1]
+
+
+def test_flipping_twice_changes_nothing():
+    for seed in seeds(6):
+        image, boxes, _ = random_horizontal_flip(*flipped(seed), seed=seed)
+        assert np.array_equal(image, IMAGE)
+        assert boxes.numpy() == pytest.approx(BOXES.numpy(), abs=1e-6)
+
+
+def test_half_of_the_pictures_are_flipped():
+    results = tf.data.Dataset.range(1000).map(lambda n: flipped(tf.stack([7, n]))[1][0, 1])
+    share = np.mean([xmin > 0.2 for xmin in results.as_numpy_iterator()])
+    assert 0.45 < share < 0.55
+
+
+def test_crop_keeps_pixels_as_they_are():
+    image, _, _ = next(
+        result
+        for result in (random_crop(IMAGE, BOXES, CLASSES, seed=seed) for seed in seeds(20))
+        if result[0].shape != IMAGE.shape
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(IMAGE.numpy(), image.shape)
+    assert (windows == image.numpy()).all(axis=(-1, -2, -3)).any()
+
+
+def test_crops_keep_the_classes_of_the_objects_that_stay():
+    kept = [random_crop(IMAGE, BOXES, CLASSES, seed=seed)[2].numpy().tolist() for seed in seeds(40)]
+    assert {tuple(classes) for classes in kept} == {(2, 1), (2,), (1,)}
+
+
+def test_crops_are_distributed_as_the_original_s(shared: Path):
+    golden = np.load(shared / "golden" / "ssd_random_crop.npz")
+    height, width = golden["image_hw"]
+    # Rows of y, x, height, width and a bit for each box that is kept.
+    _, _, heights, widths, bits = golden["crop"].astype(np.int64).T
+    expected = summary(heights, widths, sum((bits >> box) & 1 for box in range(3)), height, width)
+
+    image, boxes = tf.zeros([height, width, 3], tf.uint8), tf.constant(golden["boxes"])
+
+    def crop(number):
+        cropped, _, kept = random_crop(image, boxes, tf.constant([1, 2, 3]), seed=tf.stack([5, number]))
+        return tf.stack([*tf.unstack(tf.shape(cropped)[:2]), tf.size(kept)])
+
+    drawn = np.array(list(tf.data.Dataset.range(1500).map(crop).as_numpy_iterator()))
+    # Standard errors of the differences are .01 to .03.
+    assert summary(*drawn.T, height, width) == pytest.approx(expected, abs=0.06)
+
+
+def summary(heights, widths, kept, height, width):
+    """Give the means of area, aspect ratio, objects kept, and the share of whole pictures."""
+    whole = (heights == height) & (widths == width)
+    area = heights * widths / (height * width)
+    return [area.mean(), (widths / heights).mean(), kept.mean(), whole.mean()]
+
+
+def test_color_changes_pixels_within_their_range_and_nothing_else():
+    for seed in seeds(8):
+        image, boxes, classes = random_color(IMAGE, BOXES, CLASSES, seed=seed)
+        assert image.dtype == tf.float32
+        assert image.shape == IMAGE.shape
+        assert 0 <= image.numpy().min() <= image.numpy().max() <= 255
+        assert boxes is BOXES
+        assert classes is CLASSES
+
+
+def test_color_leaves_a_picture_near_what_it_was():
+    grey = tf.fill([8, 8, 3], 128)
+    means = [random_color(grey, BOXES, CLASSES, seed=seed)[0].numpy().mean() for seed in seeds(60)]
+    # Brightness moves a grey by 32 at most, contrast, saturation and hue do not move it.
+    assert 96 - 1 <= min(means) < 112
+    assert 144 < max(means) <= 160 + 1

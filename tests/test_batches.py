@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml.batches import evaluation_batches, read_images, training_batches
+from odml.config import Augmentation
+from odml.errors import RecordError
+from tests import tiny
+
+NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
+EVERYTHING = Augmentation(horizontal_flip=True, random_crop=True, random_color=True)
+EXAMPLES = 5
+
+
+def resize(image: tf.Tensor) -> tf.Tensor:
+    image = tf.image.resize(image, (30, 40))
+    image.set_shape([30, 40, 3])
+    return image
+
+
+def example(number: int) -> bytes:
+    """Make a picture with as many objects as its number; each example has a width of its own."""
+    objects = [("red", (8 * each, 0, 8 * each + 8, 20)) for each in range(number)]
+    return tiny.serialize(objects, source_id=f"{number}.png", width=80 + number, height=60)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    examples = [example(number) for number in range(EXAMPLES)]
+    return tiny.write_dataset(tmp_path_factory.mktemp("batches") / "dataset", train=examples, val=examples)
+
+
+def training(dataset, *, batch_size=2, augment=NOTHING, seed=1):
+    return training_batches(dataset, batch_size=batch_size, resize=resize, augment=augment, seed=seed)
+
+
+def counts(batches, taken):
+    """Give the number of objects of each picture: with these data, which picture it is."""
+    return [int(count) for batch in batches.take(taken) for count in np.count_nonzero(batch["classes"], axis=1)]
+
+
+def test_training_batch_has_equal_images_and_padded_ground_truth(dataset):
+    batch = next(iter(training(dataset, batch_size=5)))
+    assert {name: (value.dtype, *value.shape) for name, value in batch.items()} == {
+        "images": (tf.float32, 5, 30, 40, 3),
+        "boxes": (tf.float32, 5, 4, 4),
+        "classes": (tf.int32, 5, 4),
+    }
+    row = np.count_nonzero(batch["classes"], axis=1).tolist().index(2)
+    assert batch["classes"][row].numpy().tolist() == [2, 2, 0, 0]
+    assert batch["boxes"][row].numpy() == pytest.approx(
+        np.array([[0, 0, 1 / 3, 8 / 82], [0, 8 / 82, 1 / 3, 16 / 82], [0] * 4, [0] * 4])
+    )
+
+
+def test_every_epoch_shows_each_example_once_in_an_order_of_its_own(dataset):
+    seen = counts(training(dataset, batch_size=1), 4 * EXAMPLES)
+    epochs = [tuple(seen[start : start + EXAMPLES]) for start in range(0, len(seen), EXAMPLES)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(EXAMPLES))] * 4
+    assert len(set(epochs)) > 1
+
+
+def test_batches_go_on_over_the_end_of_an_epoch(dataset):
+    assert sorted(counts(training(dataset, batch_size=2), 5)) == sorted([*range(EXAMPLES)] * 2)
+
+
+def test_batch_may_be_larger_than_the_data_set(dataset):
+    assert len(counts(training(dataset, batch_size=12), 1)) == 12
+
+
+@pytest.mark.parametrize("augment", [NOTHING, EVERYTHING], ids=["plain", "augmented"])
+def test_same_seed_makes_the_same_batches(dataset, augment):
+    first, second = (training(dataset, augment=augment, seed=9).take(4) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        for name in one:
+            assert np.array_equal(one[name], other[name]), name
+
+
+def test_other_seeds_make_other_batches(dataset):
+    orders = {tuple(counts(training(dataset, seed=seed), EXAMPLES)) for seed in range(4)}
+    assert len(orders) > 1
+
+
+def test_an_example_is_augmented_differently_each_time(dataset):
+    batches = training(dataset, batch_size=EXAMPLES, augment=EVERYTHING).take(3)
+    pictures = {np.asarray(image).tobytes() for batch in batches for image in batch["images"]}
+    assert len(pictures) == 3 * EXAMPLES
+
+
+def test_augmented_ground_truth_stays_in_the_picture(dataset):
+    for batch in training(dataset, batch_size=EXAMPLES, augment=EVERYTHING).take(6):
+        boxes = batch["boxes"].numpy()[batch["classes"].numpy() > 0]
+        assert (boxes >= 0).all()
+        assert (boxes <= 1).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert batch["images"].shape == (EXAMPLES, 30, 40, 3)
+
+
+def test_objects_too_thin_to_be_learned_are_left_out(tmp_path):
+    objects = [("red", (0, 0, 1, 20)), ("green", (0, 0, 2, 20))]
+    thin = tiny.write_dataset(tmp_path / "d", train=[tiny.serialize(objects, width=1500, height=30)])
+    (batch,) = training(thin, batch_size=1).take(1)
+    assert batch["classes"].numpy().tolist() == [[1]]
+
+
+def test_training_traces_a_step_once(dataset):
+    traces = []
+
+    @tf.function(autograph=False)
+    def step(iterator):
+        traces.append(next(iterator)["boxes"].shape)
+        return tf.constant(0)
+
+    iterator = iter(training(dataset, batch_size=2))
+    for _ in range(6):
+        step(iterator)
+    assert [shape.as_list() for shape in traces] == [[2, None, 4]]
+
+
+def test_data_set_without_training_records_cannot_be_trained_on(tmp_path):
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[], val=[example(1)])
+    with pytest.raises(RecordError) as raised:
+        training(dataset)
+    assert str(raised.value) == (f"{tmp_path}/dataset: has no training records; prepare it with a val_split below 100")
+
+
+def evaluation(dataset, **options):
+    return list(evaluation_batches(dataset.val_records, batch_size=2, resize=resize, **options))
+
+
+def test_evaluation_keeps_the_order_and_the_last_smaller_batch(dataset):
+    batches = evaluation(dataset)
+    assert [len(batch["images"]) for batch in batches] == [2, 2, 1]
+    names = [name.decode() for batch in batches for name in batch["source_ids"].numpy()]
+    assert names == [f"{number}.png" for number in range(EXAMPLES)]
+
+
+@pytest.mark.parametrize(("examples", "taken"), [(None, 5), (3, 3), (0, 0), (9, 5)])
+def test_evaluation_takes_the_first_examples(dataset, examples, taken):
+    assert sum(len(batch["images"]) for batch in evaluation(dataset, examples=examples)) == taken
+
+
+def test_evaluation_tells_the_sizes_of_the_original_pictures(dataset):
+    first = evaluation(dataset)[0]
+    assert first["heights"].numpy().tolist() == [60, 60]
+    assert first["widths"].numpy().tolist() == [80, 81]
+    assert first["boxes"].shape == (2, 1, 4)
+    assert first["images"].shape == (2, 30, 40, 3)
+
+
+def test_evaluation_knows_difficult_objects(tmp_path):
+    objects = [("red", (0, 0, 8, 8)), ("green", (8, 8, 30, 30))]
+    examples = [tiny.serialize(objects, difficult=[False, True]), tiny.serialize([])]
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[], val=examples)
+    (batch,) = evaluation(dataset)
+    assert batch["difficult"].numpy().tolist() == [[False, True], [False, False]]
+    assert batch["classes"].numpy().tolist() == [[2, 1], [0, 0]]
+
+
+def test_pictures_are_read_as_they_are(dataset):
+    images = read_images(dataset.val_records, 2)
+    assert [image.shape.as_list() for image in images] == [[60, 80, 3], [60, 81, 3]]
+    assert np.array_equal(images[1], tiny.draw([("red", (0, 0, 8, 20))], width=81, height=60))
