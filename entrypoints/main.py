@@ -21,6 +21,7 @@ from entrypoints.options import (
     val_split_option,
     weights_option,
 )
+from odml.errors import ConfigurationError
 from odml.signals import StopSignals
 
 
@@ -64,6 +65,8 @@ def main(
     Ctrl-C during training ends the training, and the chain goes on with what was learned; a second one ends the
     chain.
     """
+    if detect_images and not Path(detect_images).is_dir():
+        raise ConfigurationError(f"detect_images: there is no folder {detect_images}; give one, or leave it out")
     from odml import tracking
 
     start_from = {"weights": weights} if operation == "transfer_learn" else {}

@@ -17,7 +17,7 @@ from odml.errors import TrackingError
 PROJECT = Path(__file__).parents[2]
 
 
-def child_run(entry_point: str, parameters: Mapping[str, object], *, project: Path = PROJECT) -> str:
+def child_run(entry_point: str, parameters: Mapping[str, object], *, project: Path | None = None) -> str:
     """Run an entry point in this environment, wait for it, and give its run's id.
 
     The run is a child of the active run, in the same experiment.
@@ -25,7 +25,7 @@ def child_run(entry_point: str, parameters: Mapping[str, object], *, project: Pa
     Args:
         entry_point: its name in MLproject.
         parameters: those that are not left to their defaults.
-        project: the folder of MLproject.
+        project: the folder of MLproject, odml's own by default.
 
     Raises:
         TrackingError: the entry point failed; it has said why on stderr.
@@ -36,7 +36,7 @@ def child_run(entry_point: str, parameters: Mapping[str, object], *, project: Pa
     _put_this_python_first()
     try:
         submitted = mlflow.projects.run(
-            str(project),
+            str(project or PROJECT),
             entry_point=entry_point,
             parameters={name: str(value) for name, value in parameters.items()},
             experiment_id=parent.info.experiment_id,
