@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -105,7 +106,7 @@ class Configuration(_Section):
         """Give a copy whose ``training`` section has the changes; a None leaves a value as it is."""
         given = {key: value for key, value in changes.items() if value is not None}
         data = self.model_dump()
-        return validate(data | {"training": data["training"] | given}, where="training")
+        return validate(data | {"training": data["training"] | given}, where="parameters")
 
 
 def shipped_models() -> list[str]:
@@ -132,7 +133,9 @@ def validate(data: Mapping[str, Any], *, where: str) -> Configuration:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{where}: {key}: {first['msg']} (found {first['input']!r})") from None
+        # What is missing is found in the whole section: too much to show.
+        found = "" if first["type"] == "missing" else f" (found {first['input']!r})"
+        raise ConfigurationError(f"{where}: {key}: {first['msg']}{found}") from None
 
 
 def _read_layers(model: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -146,26 +149,28 @@ def _read_layers(model: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[s
     if not isinstance(data, dict):
         raise ConfigurationError(f"{where}: holds no keys; see {shipped_models()[0]}.yml for the form")
     bases = data.pop("extends", [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list):
+        raise ConfigurationError(f"{where}: extends is {bases!r}; give a name, a .yml file or a list of them")
+    for base in bases:
         data = _merge(data, _read_layers(str(base), Path(where).parent, (*seen, where)))
     return data
 
 
 def _read_text(model: str, folder: Path) -> tuple[str, str]:
     if model in shipped_models():
-        return resources.files("odml.configs").joinpath(f"{model}.yml").read_text(), model
+        return resources.files("odml.configs").joinpath(f"{model}.yml").read_text("utf-8"), model
     if Path(model).suffix not in (".yml", ".yaml"):
         near = difflib.get_close_matches(model, shipped_models(), n=1, cutoff=0)
         raise ConfigurationError(
             f"model: there is no {model!r}; did you mean {near[0]!r}? (a name of {shipped_models()} or a .yml file)"
         )
-    path = folder / model
+    path = Path(os.path.normpath(folder / model))
     try:
-        return path.read_text(), str(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read ({error.strerror}); pass a model's name or a .yml file"
-        ) from None
+        return path.read_text("utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(f"{path}: cannot be read ({reason}); pass a model's name or a .yml file") from None
 
 
 def _merge(over: dict[str, Any], under: dict[str, Any]) -> dict[str, Any]:
