@@ -84,7 +84,7 @@ def train_network(
     plan = training.Plan(
         steps=_given(train_steps),
         checkpoint_every=recipe.checkpoint_every,
-        eval_every=_given(eval_every) or recipe.checkpoint_every,
+        eval_every=eval_every if eval_every >= 0 else recipe.checkpoint_every,
     )
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
     with tracking.start_run(operation, model=model) as run, StopSignals() as stop:

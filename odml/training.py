@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from odml.architectures import SSD
 from odml.config import Training
-from odml.errors import TrainingError
+from odml.errors import ConfigurationError, TrainingError
 from odml.progress import progress
 
 REPORT_EVERY = 10  # steps
@@ -32,11 +32,19 @@ class Stop(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """When things happen, in steps. ``steps`` None trains until it is stopped."""
+    """When things happen, in steps. ``steps`` None trains until it is stopped.
+
+    Raises ConfigurationError for a number below 1.
+    """
 
     steps: int | None
     checkpoint_every: int
     eval_every: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}: {value} is not a number of steps; give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def train(
             report, without the time of saving and evaluating), and what ``evaluate`` gives.
         stop: asked after every step.
     Raises:
-        TrainingError: the loss is no longer a finite number; nothing is saved after that step.
+        TrainingError: the loss or its gradient is no longer a finite number; nothing of that step is saved.
     """
     iterator = iter(tf.distribute.get_strategy().experimental_distribute_dataset(batches))
     train_step = _make_step(model, optimizer)
@@ -80,7 +88,9 @@ def train(
     steps = itertools.count(1) if plan.steps is None else range(1, plan.steps + 1)
     step = 0
     for step in progress(steps, total=plan.steps, description="train", note=lambda: window.note):
-        window.add(_finite(train_step(iterator), step))
+        started = time.monotonic()
+        values = _finite(train_step(iterator), step)
+        window.add(values, seconds=time.monotonic() - started)
         last = step == plan.steps or bool(stop)
         if step % REPORT_EVERY == 0 or last:
             report(window.close(learning_rate=float(optimizer.learning_rate)), step)
@@ -88,7 +98,6 @@ def train(
             save(step)
         if last or step % plan.eval_every == 0:
             report(evaluate(step), step)
-            window.restart()
         if last:
             break
     return Outcome(step=step, reason=stop.reason or "finished")
@@ -98,17 +107,9 @@ def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.
     """Make the optimizer of a recipe, built for the model.
 
     The rate rises from zero over the warm-up; it then falls to zero along a cosine (Loshchilov and Hutter 2017) if the
-    number of steps is known, and stays as it is otherwise.
+    number of steps is known, and stays as it is otherwise. The warm-up is at most a tenth of the steps.
     """
-    rate: keras.optimizers.schedules.LearningRateSchedule
-    warmup = recipe.warmup_steps
-    if steps is None:
-        rate = keras.optimizers.schedules.PolynomialDecay(0.0, max(warmup, 1), recipe.learning_rate)
-    else:
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(steps - warmup, 1), warmup_target=recipe.learning_rate, warmup_steps=warmup
-        )
-    options = {"learning_rate": rate, "global_clipnorm": recipe.clip_gradient_norm}
+    options = {"learning_rate": _rate(recipe, steps), "global_clipnorm": recipe.clip_gradient_norm}
     optimizer = (
         keras.optimizers.SGD(momentum=recipe.momentum, **options)
         if recipe.optimizer == "sgd"
@@ -116,6 +117,17 @@ def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.
     )
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _rate(recipe: Training, steps: int | None) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if steps is not None:
+        warmup = min(recipe.warmup_steps, steps // 10)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
+        )
+    if recipe.warmup_steps:
+        return keras.optimizers.schedules.PolynomialDecay(0.0, recipe.warmup_steps, recipe.learning_rate)
+    return recipe.learning_rate
 
 
 def _make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
@@ -143,10 +155,11 @@ def _make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..
 
 def _finite(values: Mapping[str, tf.Tensor], step: int) -> dict[str, float]:
     numbers = {name: float(value) for name, value in values.items()}
-    if not math.isfinite(numbers["loss/total"]):
-        parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name.startswith("loss/"))
+    if not math.isfinite(numbers["loss/total"] + numbers["gradient_norm"]):
+        parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name != "images")
         raise TrainingError(
-            f"step {step}: the loss is not a finite number ({parts}); lower the learning rate, or look for odd boxes"
+            f"step {step}: the loss or its gradient is not a finite number ({parts}); lower the learning rate, or look "
+            "for odd boxes"
         )
     return numbers
 
@@ -156,17 +169,15 @@ class _Window:
 
     def __init__(self) -> None:
         self.note = ""
-        self.restart()
-
-    def restart(self) -> None:
-        self._started = time.monotonic()
         self._rows: list[dict[str, float]] = []
+        self._seconds = 0.0
 
-    def add(self, values: dict[str, float]) -> None:
+    def add(self, values: dict[str, float], *, seconds: float) -> None:
         self._rows.append(values)
+        self._seconds += seconds
 
     def close(self, *, learning_rate: float) -> dict[str, float]:
-        seconds = max(time.monotonic() - self._started, 1e-9)
+        seconds = max(self._seconds, 1e-9)
         images = sum(row.pop("images") for row in self._rows)
         means = {f"train/{name}": sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
         speeds = {
@@ -175,5 +186,5 @@ class _Window:
             "train/images_per_second": images / seconds,
         }
         self.note = f"loss {means['train/loss/total']:.3f}, {images / seconds:.1f} images/s"
-        self.restart()
+        self._rows, self._seconds = [], 0.0
         return means | speeds
