@@ -108,5 +108,6 @@ def _read_description(folder: Path) -> tuple[SSD, LabelMap]:
         label_map = LabelMap(tuple(description["label_map"]))
         configuration = config.validate(description["configuration"], where=str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); it is written beside the checkpoints") from None
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path}: cannot be read ({reason}); it is written beside the checkpoints") from None
     return build(configuration, len(label_map)), label_map

@@ -49,7 +49,8 @@ def _cached_imagenet() -> Path:
     if path.is_file():
         return path
     try:
-        return Path(keras.utils.get_file(_IMAGENET_FILE, _IMAGENET_ADDRESS, cache_subdir="models"))
+        home = path.parent.parent
+        return Path(keras.utils.get_file(path.name, _IMAGENET_ADDRESS, cache_dir=str(home), cache_subdir="models"))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise WeightsError(
