@@ -47,15 +47,17 @@ def _with_lines(
     for done, item in enumerate(iterable, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
+        if done == 1:
+            # The first item often waits for something to be set up or compiled: it says nothing of the speed.
+            started = last = now
+        elif now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            line = progress_line(done, total, seconds=now - started, description=description)
+            line = progress_line(done, total, speed=(done - 1) / (now - started), description=description)
             _log.info(", ".join(part for part in (line, note()) if part))
 
 
-def progress_line(done: int, total: int | None, *, seconds: float, description: str) -> str:
-    """Say in one line how much is done after so many seconds, how fast, and how long the rest takes at that speed."""
-    speed = done / seconds
+def progress_line(done: int, total: int | None, *, speed: float, description: str) -> str:
+    """Say in one line how much is done, how fast (items a second), and how long the rest takes at that speed."""
     if total is None:
         return f"{description}: {done}, {speed:.1f} a second"
     left = timedelta(seconds=round((total - done) / speed))
