@@ -52,6 +52,8 @@ def _set_environment() -> None:
 def _set_logging() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("odml").setLevel(logging.INFO)
+    # It warns at every attempt to reach a server that is down; odml.tracking warns once.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
