@@ -38,7 +38,10 @@ class Checkpoints:
         self.folder = folder
         _write_description(folder, model, label_map)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model, optimizer=optimizer), str(folder), keep, checkpoint_name=PREFIX
+            tf.train.Checkpoint(variables=_by_name(model), optimizer=optimizer),
+            str(folder),
+            keep,
+            checkpoint_name=PREFIX,
         )
 
     def save(self, step: int) -> None:
@@ -78,11 +81,22 @@ def load(folder: Path, step: int | None = None) -> tuple[SSD, LabelMap, int]:
 def restore(model: SSD, path: Path) -> None:
     """Read a checkpoint's weights into a network; raise CheckpointError if it is damaged or of another network."""
     try:
-        status = tf.train.Checkpoint(model=model).restore(str(path))
-        status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, AssertionError, ValueError) as error:
+        reader = tf.train.load_checkpoint(str(path))
+        for name, variable in _by_name(model).items():
+            # TensorFlow's key for an entry of a dict; it writes a slash as ".S".
+            value = reader.get_tensor(f"variables/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE")
+            if value.shape != variable.shape:
+                raise ValueError(f"{name} is {list(value.shape)} there and {list(variable.shape)} in the network")
+            variable.assign(value)
+    # Of a torn file TensorFlow tells by an IndexError.
+    except (tf.errors.OpError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: cannot be restored ({reason}); use another checkpoint") from None
+
+
+def _by_name(model: SSD) -> dict[str, keras.Variable]:
+    """Give the variables under slim's names: given the model, TensorFlow would not look into its lists of layers."""
+    return {variable.path.split("/", 1)[1]: variable for variable in model.variables}
 
 
 def _enumerate(steps: Sequence[int]) -> str:

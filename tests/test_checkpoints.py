@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import odml
+from odml import architectures, checkpoints
+from odml.architectures import SSD
+from odml.checkpoints import Checkpoints
+from odml.errors import CheckpointError, ConfigurationError
+from odml.structures import LabelMap
+from odml.training import make_optimizer
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def network() -> SSD:
+    tf.random.set_seed(2)
+    network = architectures.build(tiny.configuration(), 2)
+    for variable in network.variables:
+        variable.assign(tf.random.normal(variable.shape))
+    return network
+
+
+@pytest.fixture(scope="module")
+def saved(network: SSD, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the checkpoints of the steps 3, 20 and 100; the first weights of the last is 100."""
+    folder = tmp_path_factory.mktemp("run") / "train"
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    for step in (3, 20, 100):
+        network.variables[0].assign(tf.fill(network.variables[0].shape, float(step)))
+        saver.save(step)
+    return folder
+
+
+def optimizer_of(network: SSD):
+    return make_optimizer(tiny.configuration().training, network, steps=None)
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(saved, tmp_path / "train"))
+
+
+def message_of(folder: Path, step: int | None = None) -> str:
+    with pytest.raises(CheckpointError) as raised:
+        checkpoints.load(folder, step)
+    return str(raised.value)
+
+
+def test_folder_is_laid_out_as_tensorflow_1_did(saved):
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "checkpoint",
+        "model.ckpt-100.data-00000-of-00001",
+        "model.ckpt-100.index",
+        "model.ckpt-20.data-00000-of-00001",
+        "model.ckpt-20.index",
+        "model.ckpt-3.data-00000-of-00001",
+        "model.ckpt-3.index",
+        "model.json",
+    ]
+    assert (saved / "checkpoint").read_text().startswith('model_checkpoint_path: "model.ckpt-100"\n')
+
+
+def test_description_tells_what_the_weights_are_of(saved):
+    assert json.loads((saved / "model.json").read_text()) == {
+        "odml_version": odml.__version__,
+        "label_map": ["green", "red"],
+        "configuration": tiny.configuration().model_dump(mode="json"),
+    }
+
+
+def test_steps_are_listed_by_number(saved, tmp_path):
+    assert checkpoints.list_steps(saved) == [3, 20, 100]
+    assert checkpoints.list_steps(tmp_path) == []
+    assert checkpoints.list_steps(tmp_path / "none") == []
+
+
+def test_latest_network_comes_back_exactly(saved, network):
+    loaded, label_map, step = checkpoints.load(saved)
+    assert (label_map, step) == (tiny.LABEL_MAP, 100)
+    assert loaded.configuration == network.configuration
+    assert [variable.path for variable in loaded.variables] == [variable.path for variable in network.variables]
+    for mine, theirs in zip(loaded.variables, network.variables, strict=True):
+        assert np.array_equal(mine.numpy(), theirs.numpy()), mine.path
+
+
+def test_network_of_an_earlier_step(saved):
+    loaded, _, step = checkpoints.load(saved, 3)
+    assert step == 3
+    assert set(loaded.variables[0].numpy().ravel()) == {3.0}
+
+
+def test_latest_few_are_kept(network, tmp_path):
+    saver = Checkpoints(tmp_path / "train", network, tiny.LABEL_MAP, optimizer=optimizer_of(network), keep=2)
+    for step in (1, 2, 3, 4):
+        saver.save(step)
+    assert checkpoints.list_steps(tmp_path / "train") == [3, 4]
+
+
+def test_optimizer_is_saved_too_and_weights_are_saved_once(saved, network):
+    names = [name for name, _ in tf.train.list_variables(str(saved / "model.ckpt-100"))]
+    assert sum(name.startswith("variables/") for name in names) == len(network.variables)
+    # Momenta; beside them stand the optimizer's and the manager's counters and TensorFlow's own graph of objects.
+    assert sum(name.startswith("optimizer/_variables/") for name in names) == len(network.trainable_variables)
+    assert len(names) == len(network.variables) + len(network.trainable_variables) + 3
+
+
+def test_folder_without_checkpoints(tmp_path):
+    assert message_of(tmp_path) == (
+        f"{tmp_path}: holds no checkpoint model.ckpt-STEP.index; pass a training run or its train/"
+    )
+
+
+def test_step_that_is_not_there(saved):
+    assert message_of(saved, 4) == f"{saved}: has no checkpoint of step 4; it has 3, 20, 100"
+
+
+def test_checkpoint_without_its_weights(folder):
+    (folder / "model.ckpt-20.data-00000-of-00001").unlink()
+    message = message_of(folder, 20)
+    assert message.startswith(f"{folder}/model.ckpt-20: cannot be restored (")
+    assert message.endswith("); use another checkpoint")
+    assert "\n" not in message
+
+
+def test_torn_checkpoint(folder):
+    path = folder / "model.ckpt-20.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:10_000])
+    assert message_of(folder, 20).startswith(f"{folder}/model.ckpt-20: cannot be restored (")
+    index = folder / "model.ckpt-3.index"
+    index.write_bytes(b"torn")
+    assert message_of(folder, 3).startswith(f"{folder}/model.ckpt-3: cannot be restored (")
+
+
+def test_weights_of_other_classes(folder):
+    network = architectures.build(tiny.configuration(), 3)
+    with pytest.raises(CheckpointError) as raised:
+        checkpoints.restore(network, folder / "model.ckpt-20")
+    assert str(raised.value) == (
+        f"{folder}/model.ckpt-20: cannot be restored (BoxPredictor_0/ClassPredictor/weights is"
+        " [3, 3, 576, 9] there and [3, 3, 576, 12] in the network); use another checkpoint"
+    )
+
+
+def test_folder_without_its_description(folder):
+    (folder / "model.json").unlink()
+    assert message_of(folder) == (
+        f"{folder}/model.json: cannot be read (No such file or directory); it is written beside the checkpoints"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("{}", "KeyError: 'label_map'"),
+        ("[]", "TypeError: list indices must be integers or slices, not str"),
+        (
+            '{"label_map": ["a", "a"]}',
+            "ValueError: names of a label map must be distinct and not empty: ['a', 'a']",
+        ),
+    ],
+)
+def test_damaged_description(folder, text, reason):
+    (folder / "model.json").write_text(text)
+    assert message_of(folder) == f"{folder}/model.json: cannot be read ({reason}); it is written beside the checkpoints"
+
+
+def test_description_of_a_network_that_is_not_known(folder):
+    description = json.loads((folder / "model.json").read_text())
+    description["configuration"]["architecture"] = "yolo"
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(ConfigurationError) as raised:
+        checkpoints.load(folder)
+    assert str(raised.value) == f"{folder}/model.json: architecture: Input should be 'ssd' (found 'yolo')"
+
+
+def test_names_of_classes_in_any_alphabet(network, tmp_path):
+    names = LabelMap(("c# = é", "犬"))
+    Checkpoints(tmp_path / "train", network, names, optimizer=optimizer_of(network)).save(1)
+    assert checkpoints.load(tmp_path / "train")[1] == names
