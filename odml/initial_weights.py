@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -62,10 +63,15 @@ def _cached_imagenet() -> Path:
 def _read_mobilenet_v2(path: Path) -> dict[str, np.ndarray]:
     """Read Keras' MobileNetV2 and name its variables as slim does, relative to ``MobilenetV2/``."""
     try:
-        source = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=str(path))
+        with warnings.catch_warnings():
+            # Of a file of another network Keras warns dozens of times before it raises.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            source = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=str(path))
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{path}: is not a weights file of MobileNetV2 without its top ({reason})") from None
+        raise WeightsError(
+            f"{path}: holds no weights of MobileNetV2 without its top ({reason}); pass weights=imagenet or another file"
+        ) from None
     return {
         f"{_slim_scope(layer.name)}/{_slim_variable(layer, variable.name)}": variable.numpy()
         for layer in source.layers
