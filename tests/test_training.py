@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml import architectures
+from odml.batches import training_batches
+from odml.config import Augmentation
+from odml.errors import ConfigurationError, TrainingError
+from odml.training import Outcome, Plan, make_optimizer, train
+from tests import tiny
+
+BATCH_SIZE = 2
+
+
+class Slope(keras.Model):
+    """The least network that can be trained: its loss is the mean of one weight times the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = self.add_weight(name="slope", shape=(), initializer="ones")
+
+    def compute_losses(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {"left": tf.reduce_mean(batch["images"]) * self.slope.value, "right": 2.0 * self.slope.value}
+
+
+class Request:
+    """A request to stop that has not come yet."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+
+class Diary:
+    """Writes down what a training does; asks it to stop when it saves a step."""
+
+    def __init__(self, *, stop_at: int | None = None) -> None:
+        self.saved: list[int] = []
+        self.evaluated: list[int] = []
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self.stop = Request()
+        self._stop_at = stop_at
+
+    def batches(self, value: float = 3.0) -> tf.data.Dataset:
+        """Give endless images of one value."""
+        images = tf.fill([BATCH_SIZE, 4, 4, 3], value)
+        return tf.data.Dataset.from_tensors({"images": images}).repeat()
+
+    def save(self, step: int) -> None:
+        self.saved.append(step)
+        if step == self._stop_at:
+            self.stop.reason = "SIGINT"
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        self.evaluated.append(step)
+        return {"eval/score": step / 100}
+
+    def report(self, metrics: Mapping[str, float], step: int) -> None:
+        self.reports.append((step, dict(metrics)))
+
+    def reports_of(self, name: str) -> dict[int, float]:
+        return {step: metrics[name] for step, metrics in self.reports if name in metrics}
+
+    def train(self, model, *, steps, every=100, eval_every=100, rate=0.1, batches=None) -> Outcome:
+        optimizer = keras.optimizers.SGD(rate)
+        optimizer.build(model.trainable_variables)
+        return train(
+            model,
+            self.batches() if batches is None else batches,
+            optimizer=optimizer,
+            plan=Plan(steps=steps, checkpoint_every=every, eval_every=eval_every),
+            save=self.save,
+            evaluate=self.evaluate,
+            report=self.report,
+            stop=self.stop,
+        )
+
+
+def test_one_step_is_trained_saved_evaluated_and_reported():
+    model, diary = Slope(), Diary()
+    assert diary.train(model, steps=1) == Outcome(step=1, reason="finished")
+    # The gradient is 3 + 2, the rate .1.
+    assert float(model.slope) == pytest.approx(0.5)
+    assert (diary.saved, diary.evaluated) == ([1], [1])
+    (step, metrics), (evaluated, scores) = diary.reports
+    assert (step, evaluated, scores) == (1, 1, {"eval/score": 0.01})
+    speeds = {name: metrics.pop(name) for name in ("train/steps_per_second", "train/images_per_second")}
+    assert metrics == pytest.approx(
+        {
+            "train/loss/left": 3,
+            "train/loss/right": 2,
+            "train/loss/total": 5,
+            "train/gradient_norm": 5,
+            "train/learning_rate": 0.1,
+        }
+    )
+    assert speeds["train/images_per_second"] == pytest.approx(BATCH_SIZE * speeds["train/steps_per_second"])
+
+
+def test_checkpoints_evaluations_and_reports_have_their_own_steps():
+    diary = Diary()
+    diary.train(Slope(), steps=23, every=5, eval_every=8)
+    assert diary.saved == [5, 10, 15, 20, 23]
+    assert diary.evaluated == [8, 16, 23]
+    assert list(diary.reports_of("train/loss/total")) == [10, 20, 23]
+    assert list(diary.reports_of("eval/score")) == [8, 16, 23]
+
+
+def test_reports_are_means_since_the_last_one_whatever_happens_between():
+    diary = Diary()
+    diary.train(Slope(), steps=20, every=7, eval_every=7, rate=0.01)
+    # The slope falls by .05 a step from 1; the loss is 5 of it.
+    assert diary.reports_of("train/loss/total") == pytest.approx({10: 5 * (1 - 0.05 * 4.5), 20: 5 * (1 - 0.05 * 14.5)})
+
+
+class SlowDiary(Diary):
+    def save(self, step: int) -> None:
+        super().save(step)
+        time.sleep(0.2)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        time.sleep(0.2)
+        return super().evaluate(step)
+
+
+def test_speed_is_that_of_steps_without_saving_and_evaluating():
+    diary = SlowDiary()
+    diary.train(Slope(), steps=20, every=5, eval_every=10)
+    # Of steps 11 to 20: milliseconds, while saving and evaluating take .6 s.
+    assert diary.reports_of("train/steps_per_second")[20] > 10 / 0.4
+
+
+def test_request_to_stop_ends_after_the_step_with_a_checkpoint_and_an_evaluation():
+    diary = Diary(stop_at=4)
+    assert diary.train(Slope(), steps=100, every=4) == Outcome(step=5, reason="SIGINT")
+    assert (diary.saved, diary.evaluated) == ([4, 5], [5])
+    assert list(diary.reports_of("train/loss/total")) == [5]
+
+
+def test_training_without_a_last_step_goes_on_until_it_is_stopped():
+    diary = Diary(stop_at=12)
+    assert diary.train(Slope(), steps=None, every=6) == Outcome(step=13, reason="SIGINT")
+
+
+def test_loss_that_is_no_number_ends_the_training_and_is_not_saved():
+    diary = Diary()
+    with pytest.raises(TrainingError) as raised:
+        diary.train(Slope(), steps=5, every=1, batches=diary.batches(math.nan))
+    assert str(raised.value) == (
+        "step 1: the loss or its gradient is not a finite number (gradient_norm nan, loss/left nan, loss/right 2, "
+        "loss/total nan); lower the learning rate, or look for odd boxes"
+    )
+    assert diary.saved == []
+
+
+class Edge(Slope):
+    """Its loss is finite where the gradient is not: the root of a weight that is 0."""
+
+    def compute_losses(self, batch):
+        return {"root": tf.sqrt(tf.abs(self.slope.value - 1.0)) + 0.0 * tf.reduce_sum(batch["images"])}
+
+
+def test_gradient_that_is_no_number_ends_the_training_before_it_is_saved():
+    diary = Diary()
+    with pytest.raises(
+        TrainingError, match=r"^step 1: the loss or its gradient is not a finite number \(gradient_norm"
+    ):
+        diary.train(Edge(), steps=5, every=1)
+    assert diary.saved == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"), [((0, 1, 1), "steps"), ((None, 0, 1), "checkpoint_every"), ((9, 1, -2), "eval_every")]
+)
+def test_plan_of_less_than_a_step(numbers, name):
+    steps, checkpoint_every, eval_every = numbers
+    with pytest.raises(ConfigurationError) as raised:
+        Plan(steps=steps, checkpoint_every=checkpoint_every, eval_every=eval_every)
+    value = next(number for number in numbers if number is not None and number < 1)
+    assert str(raised.value) == f"{name}: {value} is not a number of steps; give 1 or more"
+
+
+def rates(at, *, steps, warmup_steps=4):
+    recipe = tiny.configuration(learning_rate=0.2, warmup_steps=warmup_steps).training
+    optimizer = make_optimizer(recipe, Slope(), steps=steps)
+    values = []
+    for step in at:
+        optimizer.iterations.assign(step)
+        values.append(float(optimizer.learning_rate))
+    return values
+
+
+def test_rate_warms_up_and_falls_to_zero_along_a_cosine():
+    expected = [0, 0.05, 0.1, 0.15, 0.2, 0.1 + 0.1 * math.sqrt(0.5), 0.1, 0, 0]
+    assert rates([0, 1, 2, 3, 4, 14, 24, 44, 90], steps=44) == pytest.approx(expected, abs=1e-7)
+
+
+def test_warm_up_takes_at_most_a_tenth_of_the_steps():
+    assert rates([0, 1, 2], steps=20, warmup_steps=50) == pytest.approx([0, 0.1, 0.2])
+    assert rates([0], steps=1, warmup_steps=50) == pytest.approx([0.2])
+
+
+def test_rate_stays_after_the_warm_up_if_the_end_is_not_known():
+    assert rates([0, 2, 4, 1000], steps=None) == pytest.approx([0, 0.1, 0.2, 0.2])
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert rates([0, 5, 10], steps=10, warmup_steps=0) == pytest.approx([0.2, 0.1, 0], abs=1e-7)
+    assert rates([0, 5], steps=None, warmup_steps=0) == pytest.approx([0.2, 0.2])
+
+
+def test_optimizer_is_that_of_the_recipe():
+    adam = make_optimizer(tiny.configuration(optimizer="adam", momentum=0.8).training, Slope(), steps=5)
+    assert isinstance(adam, keras.optimizers.Adam)
+    assert (adam.beta_1, adam.global_clipnorm) == (0.8, 10)
+    sgd = make_optimizer(tiny.configuration().training, Slope(), steps=5)
+    assert isinstance(sgd, keras.optimizers.SGD)
+    assert (sgd.momentum, sgd.nesterov, sgd.global_clipnorm) == (0.9, False, 10)
+
+
+def test_large_gradients_are_clipped_to_the_norm_of_the_recipe():
+    model = Slope()
+    recipe = tiny.configuration(clip_gradient_norm=0.5, learning_rate=1.0, warmup_steps=0).training
+    optimizer = make_optimizer(recipe, model, steps=None)
+    optimizer.apply([tf.constant(8.0)], model.trainable_variables)
+    assert float(model.slope) == pytest.approx(1 - 0.5)
+
+
+NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
+
+
+@pytest.mark.slow
+def test_network_learns_a_few_pictures_by_heart(tmp_path):
+    tf.random.set_seed(1)
+    # One for each feature map, so that every head has something to learn.
+    objects = [
+        ("red", (20, 22, 38, 32)),
+        ("green", (36, 20, 76, 56)),
+        ("red", (30, 10, 70, 50)),
+        ("green", (2, 2, 78, 58)),
+    ]
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[tiny.serialize([each]) for each in objects])
+    network = architectures.build(tiny.configuration(), len(tiny.LABEL_MAP))
+    before = [weight.numpy() for weight in network.trainable_variables]
+    batches = training_batches(dataset, batch_size=4, resize=network.resize, augment=NOTHING, seed=1)
+    recipe = tiny.configuration(optimizer="adam", learning_rate=1e-3, warmup_steps=5).training
+    diary = Diary()
+    train(
+        network,
+        batches,
+        optimizer=make_optimizer(recipe, network, steps=None),
+        plan=Plan(steps=60, checkpoint_every=60, eval_every=60),
+        save=diary.save,
+        evaluate=diary.evaluate,
+        report=diary.report,
+        stop=diary.stop,
+    )
+    for old, weight in zip(before, network.trainable_variables, strict=True):
+        assert not np.array_equal(old, weight.numpy()), weight.path
+    losses = diary.reports_of("train/loss/total")
+    assert losses[60] < 0.35 * losses[10]
+    assert sorted(diary.reports[0][1]) == [
+        "train/gradient_norm",
+        "train/images_per_second",
+        "train/learning_rate",
+        "train/loss/classification",
+        "train/loss/localization",
+        "train/loss/regularization",
+        "train/loss/total",
+        "train/steps_per_second",
+    ]
