@@ -51,7 +51,8 @@ def _set_environment() -> None:
 
 def _set_logging() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("odml").setLevel(logging.INFO)
+    for ours in ("odml", "entrypoints"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     # It warns at every attempt to reach a server that is down; odml.tracking warns once.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 

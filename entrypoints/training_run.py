@@ -94,6 +94,7 @@ def train_network(
         network = architectures.build(configuration, len(data.label_map))
         if weights is not None:
             count = initial_weights.load(network, weights)
+            network.freeze(recipe.frozen_blocks)
             logger.info("%d of %d variables start from %s", count, len(network.variables), weights)
         optimizer = training.make_optimizer(recipe, network, steps=plan.steps)
         folder, events = run.artifact_folder("train"), run.artifact_folder("tensorboard")

@@ -82,6 +82,7 @@ class Training(_Section):
     warmup_steps: pydantic.NonNegativeInt
     weight_decay: pydantic.NonNegativeFloat
     clip_gradient_norm: pydantic.PositiveFloat
+    frozen_blocks: pydantic.NonNegativeInt
     checkpoint_every: pydantic.PositiveInt
     augmentation: Augmentation
 

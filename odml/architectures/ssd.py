@@ -45,6 +45,10 @@ class SSD(keras.Model):
         ]
         self(tf.zeros([1, *configuration.image_size, 3]))
 
+    def freeze(self, blocks: int) -> None:
+        """Keep the backbone's first convolution and so many blocks from being trained; 0 freezes nothing."""
+        self.feature_extractor.backbone.freeze(blocks)
+
     def resize(self, images: tf.Tensor) -> tf.Tensor:
         """Stretch images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255.
 

@@ -79,6 +79,11 @@ class MobileNetV2(keras.layers.Layer):
         ]
         self.head = ConvBN(head, 1, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv_1")
 
+    def freeze(self, blocks: int) -> None:
+        """Keep the first convolution and so many inverted residuals, statistics included, from being trained."""
+        for layer in [self.stem, *self.residuals[:blocks]] if blocks else []:
+            layer.trainable = False
+
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Give the last features before stride 32, and the last of all.
 
