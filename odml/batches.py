@@ -100,7 +100,12 @@ def _shuffle_size(dataset: Dataset) -> int:
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    # TensorFlow's default for JPEG is off by up to 8 from Pillow, with which detect and serving decode; this is exact.
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
     image.set_shape([None, None, 3])
     return image
 

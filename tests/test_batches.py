@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from odml.batches import evaluation_batches, read_images, training_batches
 from odml.config import Augmentation
 from odml.errors import RecordError
+from odml.images import read_image
+from odml.records import serialize_example
+from odml.structures import Annotation
 from tests import tiny
 
 NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
@@ -163,3 +170,16 @@ def test_pictures_are_read_as_they_are(dataset):
     images = read_images(dataset.val_records, 2)
     assert [image.shape.as_list() for image in images] == [[60, 80, 3], [60, 81, 3]]
     assert np.array_equal(images[1], tiny.draw([("red", (0, 0, 8, 20))], width=81, height=60))
+
+
+def test_jpeg_has_the_pixels_that_detect_sees(tmp_path):
+    noise = np.random.default_rng(3).integers(0, 256, (37, 53, 3), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(noise).save(encoded, "JPEG")
+    annotation = Annotation(image=Path("a.jpg"), width=53, height=37)
+    serialized = serialize_example(
+        annotation, tiny.LABEL_MAP, encoded=encoded.getvalue(), image_format="jpeg", source_id="a.jpg"
+    )
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[], val=[serialized])
+    (image,) = read_images(dataset.val_records, 1)
+    assert np.array_equal(image, read_image(encoded.getvalue()))
