@@ -35,6 +35,12 @@ def load(model: SSD, weights: str) -> int:
     source = _read_mobilenet_v2(path)
     variables = {variable.path.split("MobilenetV2/")[-1]: variable for variable in model.variables}
     for name, value in source.items():
+        if variables[name].shape != value.shape:
+            raise WeightsError(
+                f"{path}: {name} is {list(value.shape)} there and {list(variables[name].shape)} in the network; "
+                "use a model with the depth_multiplier of the file"
+            )
+    for name, value in source.items():
         variables[name].assign(value)
     return len(source)
 

@@ -42,7 +42,7 @@ def weights(request: pytest.FixtureRequest, source: keras.Model, tmp_path_factor
 
 @pytest.fixture(scope="module")
 def network() -> SSD:
-    data = tiny.configuration().model_dump() | {"image_size": [96, 96]}
+    data = tiny.configuration().model_dump() | {"image_size": [96, 96], "depth_multiplier": 1.0}
     return architectures.build(config.validate(data, where="test"), 2)
 
 
@@ -83,6 +83,16 @@ def test_weights_of_another_network(network, tmp_path):
     )
 
 
+def test_weights_of_another_width(network, weights):
+    narrow = architectures.build(tiny.configuration(), 2)
+    before = narrow.variables[0].numpy()
+    assert message_of(narrow, str(weights)) == (
+        f"{weights}: Conv/weights is [3, 3, 3, 32] there and [3, 3, 3, 16] in the network; use a model with the"
+        " depth_multiplier of the file"
+    )
+    assert np.array_equal(narrow.variables[0].numpy(), before)
+
+
 def test_file_that_holds_no_weights(network, tmp_path):
     path = tmp_path / "text.weights.h5"
     path.write_text("no weights")
@@ -110,9 +120,8 @@ def test_imagenet_weights_that_cannot_be_downloaded(network, cache):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("weights", [".h5"], indirect=True)  # as Keras' own file
 def test_imagenet_weights_in_the_cache_need_no_download(network, cache, weights):
-    if weights.name.endswith(".weights.h5"):
-        pytest.skip("Keras' own file has the other form")
     path = initial_weights.imagenet_path()
     path.parent.mkdir()
     path.write_bytes(weights.read_bytes())
