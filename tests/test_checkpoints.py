@@ -145,7 +145,7 @@ def test_weights_of_other_classes(folder):
         checkpoints.restore(network, folder / "model.ckpt-20")
     assert str(raised.value) == (
         f"{folder}/model.ckpt-20: cannot be restored (BoxPredictor_0/ClassPredictor/weights is"
-        " [3, 3, 576, 9] there and [3, 3, 576, 12] in the network); use another checkpoint"
+        " [3, 3, 144, 9] there and [3, 3, 144, 12] in the network); use another checkpoint"
     )
 
 

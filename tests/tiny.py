@@ -19,7 +19,7 @@ LABEL_MAP = LabelMap(("green", "red"))
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30)}
 GROUND = (90, 90, 90)
 # Feature maps of 4 x 4, 2 x 2 and 1 x 1 cells: 3 * 16 + 6 * 4 + 6 anchors.
-CHANGES = {"image_size": [64, 64], "extra_layers": [32]}
+CHANGES = {"image_size": [64, 64], "depth_multiplier": 0.25, "extra_layers": [32]}
 ANCHORS = 78
 
 Object = tuple[str, tuple[int, int, int, int]]

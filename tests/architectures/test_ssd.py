@@ -38,12 +38,17 @@ def rule() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def released(rule: ModuleType) -> SSD:
-    """The network of the released COCO model, with the weights of the golden files."""
-    network = architectures.build(config.load("ssd_mobilenet_v2"), 90)
-    for variable in network.variables:
+def standard() -> SSD:
+    """The network of the released COCO model."""
+    return architectures.build(config.load("ssd_mobilenet_v2"), 90)
+
+
+@pytest.fixture(scope="module")
+def released(rule: ModuleType, standard: SSD) -> SSD:
+    """The same with the weights of the golden files."""
+    for variable in standard.variables:
         variable.assign(rule.value(name_of(variable), variable.shape))
-    return network
+    return standard
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +103,22 @@ def test_variables_are_named_and_shaped_as_in_the_released_checkpoint(released):
     assert {name_of(variable): tuple(variable.shape) for variable in released.variables} == golden
 
 
-@needs_golden
-def test_parameters_with_normalisation_folded_are_those_of_the_model_zoo(released):
+def test_parameters_with_normalisation_folded_are_those_of_the_model_zoo(standard):
     # Open Model Zoo: 16.818 million. Folding leaves kernels and one bias a channel.
     folded = {"weights", "depthwise_weights", "biases", "beta"}
-    count = sum(math.prod(variable.shape) for variable in released.variables if variable.name in folded)
+    count = sum(math.prod(variable.shape) for variable in standard.variables if variable.name in folded)
     assert count == 16_818_207
 
 
-@needs_golden
-def test_released_network_has_1917_anchors(released):
-    assert released.anchors.shape == (1917, 4)
+def test_released_network_has_1917_anchors(standard):
+    assert standard.anchors.shape == (1917, 4)
+
+
+@pytest.mark.parametrize(("side", "sides"), [(128, [8, 4, 2, 1, 1, 1]), (299, [19, 10, 5, 3, 2, 1])])
+def test_feature_maps_have_the_shapes_of_the_original_s(standard, side, sides):
+    maps = standard.feature_extractor(tf.zeros([1, side, side, 3]))
+    channels = [576, 1280, 512, 256, 256, 128]
+    assert [tuple(each.shape[1:]) for each in maps] == [(n, n, c) for n, c in zip(sides, channels, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +172,7 @@ def test_raw_outputs_have_a_row_for_each_anchor(network, images):
     raw = network(images)
     assert raw["box_encodings"].shape == (2, tiny.ANCHORS, 4)
     assert raw["class_predictions_with_background"].shape == (2, tiny.ANCHORS, 3)
-    assert [tuple(maps.shape[1:]) for maps in raw["feature_maps"]] == [(4, 4, 576), (2, 2, 1280), (1, 1, 32)]
+    assert [tuple(maps.shape[1:]) for maps in raw["feature_maps"]] == [(4, 4, 144), (2, 2, 320), (1, 1, 16)]
     assert network.anchors.shape == (tiny.ANCHORS, 4)
 
 
