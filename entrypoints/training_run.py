@@ -123,8 +123,7 @@ def _given(value: Any) -> Any:
 
 def _log_inputs(run: Run, configuration: Configuration, data: Dataset, *, seed: int) -> None:
     run.log_configuration(configuration.model_dump(mode="json") | {"seed": seed})
-    for context in ("training", "validation"):
-        run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context=context)
+    run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="training")
     run.tag("odml.data.digest", data.digest)
 
 
