@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,17 +36,25 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracking_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def tracking_store(empty_store: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder to work in, whose ``mlflow.db`` is the default tracking store; the experiment is named "tests"."""
+    with store_in(tmp_path, empty_store):
+        yield tmp_path
+
+
+@contextmanager
+def store_in(folder: Path, empty_store: Path) -> Iterator[None]:
+    """Work in a folder with a copy of the store, as ``tracking_store`` does for one test."""
     import mlflow
 
-    for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    # The experiment Default of the copied store keeps its artifacts beside the original.
-    mlflow.MlflowClient().create_experiment("tests", str(tmp_path / "mlruns"))
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "tests")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    yield tmp_path
-    mlflow.end_run()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in [name for name in os.environ if name.startswith("MLFLOW_") and name != "MLFLOW_DISABLE_TELEMETRY"]:
+            monkeypatch.delenv(name)
+        monkeypatch.chdir(folder)
+        shutil.copy(empty_store, folder / "mlflow.db")
+        # The experiment Default of the copied store keeps its artifacts beside the original.
+        mlflow.MlflowClient().create_experiment("tests", str(folder / "mlruns"))
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "tests")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield
+        mlflow.end_run()

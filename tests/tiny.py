@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ def write_dataset(folder: Path, *, train: Sequence[bytes], val: Sequence[bytes] 
     for name, examples in (("train", train), ("val", val)):
         records.write_records(examples, folder, name, count=len(examples), max_file_size=0)
     description = {
+        "name": "tiny",
+        "digest": hashlib.sha256(b"".join([*train, *val])).hexdigest(),
         "train_examples": len(train),
         "val_examples": len(val),
         "train_records": "train-*.tfrecord",

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner, Result
+from mlflow.entities import Run
+
+from entrypoints.evaluate import evaluate
+from odml import architectures, tracking
+from odml.architectures import SSD
+from odml.checkpoints import Checkpoints
+from odml.structures import LabelMap
+from odml.training import make_optimizer
+from tests import tiny
+
+CROSS = [("red", (10, 10, 60, 50)), ("green", (30, 5, 70, 55))]
+
+
+@pytest.fixture(scope="module")
+def network() -> SSD:
+    tf.random.set_seed(4)
+    return architectures.build(tiny.configuration(), 2)
+
+
+@pytest.fixture
+def training(tracking_store: Path, network: SSD) -> str:
+    """A prepared data set, and the run of a training on it with checkpoints of the steps 10 and 20."""
+    examples = [tiny.serialize(CROSS, source_id="a.png"), tiny.serialize([], source_id="b.png")]
+    tiny.write_dataset(tracking_store / "dataset", train=examples, val=examples)
+    with tracking.start_run("prepare") as prepared:
+        prepared.log_artifacts(tracking_store / "dataset", "dataset")
+    with tracking.start_run("train", model="tiny") as run:
+        run.input("dataset", prepared.id, operations=("prepare",), artifact="dataset")
+        save(run.artifact_folder("train").path, network, tiny.LABEL_MAP)
+    return run.id
+
+
+def save(folder: Path, network: SSD, label_map: LabelMap) -> None:
+    optimizer = make_optimizer(tiny.configuration().training, network, steps=None)
+    saver = Checkpoints(folder, network, label_map, optimizer=optimizer)
+    for step in (10, 20):
+        saver.save(step)
+
+
+def run(*options: str) -> Result:
+    return CliRunner().invoke(evaluate, options)
+
+
+def latest_run() -> Run:
+    return mlflow.search_runs(
+        experiment_names=["tests"], filter_string="tags.`odml.operation` = 'evaluate'", output_format="list"
+    )[0]
+
+
+def test_latest_checkpoint_is_measured_on_the_data_that_it_was_trained_with(training):
+    result = run()
+    assert result.exit_code == 0, result.output
+    found = latest_run()
+    tags = {name: value for name, value in found.data.tags.items() if name.startswith("odml.")}
+    assert (tags["odml.input.trained_model"], tags["odml.model"], tags["odml.step"]) == (training, "tiny", "20")
+    assert tags["odml.input.dataset"] == mlflow.get_run(training).data.tags["odml.input.dataset"]
+    metrics = found.data.metrics
+    # In 80 x 60 pixels there are medium objects only; a size without objects has no number.
+    assert set(metrics) == {
+        *(f"eval/coco/{name}" for name in ("mAP", "mAP_50", "mAP_75", "mAP_medium")),
+        *(f"eval/coco/{name}" for name in ("AR_1", "AR_10", "AR_100", "AR_medium")),
+        "eval/per_class/AP/green",
+        "eval/per_class/AP/red",
+    }
+    assert {step.step for step in mlflow.MlflowClient().get_metric_history(found.info.run_id, "eval/coco/mAP")} == {20}
+
+
+def test_result_is_printed_and_kept_as_text_table_and_pictures(training):
+    result = run("--step", "10", "--gpus", "none")
+    assert result.exit_code == 0, result.output
+    artifacts = Path(latest_run().info.artifact_uri)
+    summary = (artifacts / "evaluation" / "summary.txt").read_text()
+    heading, printed = result.stdout.split("\n\n", 1)
+    assert heading.startswith("step 10 on ")
+    assert printed == summary
+    table = json.loads((artifacts / "evaluation" / "per_class.json").read_text())
+    assert table["columns"] == ["name", "objects", "AP", "AP_50"]
+    assert [row[:2] for row in table["data"]] == [["green", 1], ["red", 1]]
+    pictures = [path.name for path in (artifacts / "images").iterdir()]
+    series = {name.split("+timestamp")[0] for name in pictures}
+    assert series == {"eval~image_0+step+10", "eval~image_1+step+10"}
+
+
+def test_first_examples_only(training):
+    assert run("--eval-examples", "1").exit_code == 0
+
+
+def test_folders_instead_of_runs(training, tracking_store):
+    folder = Path(mlflow.get_run(training).info.artifact_uri, "train")
+    result = run("--trained-model", str(folder), "--dataset", "dataset", "--step", "10")
+    assert result.exit_code == 0, result.output
+    assert latest_run().data.tags["odml.input.trained_model"] == str(folder)
+    assert result.stdout.startswith("step 10 on tiny:\n\n")
+
+
+def test_step_without_a_checkpoint(training):
+    result = run("--step", "15")
+    folder = Path(mlflow.get_run(training).info.artifact_uri, "train")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Error: {folder}: has no checkpoint of step 15; it has 10, 20"
+    assert latest_run().info.status == "FAILED"
+
+
+def test_data_of_other_classes(training, tracking_store, network):
+    save(tracking_store / "other", network, LabelMap(("cat", "dog")))
+    result = run("--trained-model", "other", "--dataset", "dataset")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: {tracking_store}/dataset: its classes are ['green', 'red'], the network's are ['cat', 'dog']; give the"
+        " data set that it was trained on"
+    )
+
+
+def test_data_without_validation_records(training, tracking_store):
+    tiny.write_dataset(tracking_store / "all", train=[tiny.serialize(CROSS)])
+    result = run("--dataset", "all")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: {tracking_store}/all: has no validation records; prepare it with a val_split above 0"
+    )

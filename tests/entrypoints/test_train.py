@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import keras
+import mlflow
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner, Result
+from mlflow.entities import Run
+from tensorboard.compat.proto import event_pb2
+
+from entrypoints.train import train
+from entrypoints.transfer_learn import transfer_learn
+from odml import checkpoints
+from odml.records import Dataset
+from tests import tiny
+from tests.conftest import store_in
+
+ROOT = Path(__file__).parents[2]
+MODEL = """
+extends: ssd_mobilenet_v2
+image_size: [64, 64]
+depth_multiplier: 0.25
+extra_layers: [32]
+training: {warmup_steps: 1}
+"""
+OBJECTS = [[("red", (10, 10, 60, 50))], [("green", (20, 5, 70, 55))], []]
+
+
+def prepare(folder: Path) -> Dataset:
+    """Write three pictures, to train on and to measure by, and a tiny.yml."""
+    (folder / "tiny.yml").write_text(MODEL)
+    examples = [tiny.serialize(objects, source_id=f"{number}.png") for number, objects in enumerate(OBJECTS)]
+    return tiny.write_dataset(folder / "dataset", train=examples, val=examples)
+
+
+@pytest.fixture
+def dataset(tracking_store: Path) -> Dataset:
+    return prepare(tracking_store)
+
+
+def run(*options: str, command: click.Command = train) -> Result:
+    arguments = ["--model", "tiny.yml", "--dataset", "dataset", "--batch-size", "2", "--seed", "5", *options]
+    return CliRunner().invoke(command, arguments)
+
+
+def latest_run() -> Run:
+    return mlflow.search_runs(experiment_names=["tests"], output_format="list")[0]
+
+
+def steps_of(metric: str) -> list[int]:
+    return [each.step for each in mlflow.MlflowClient().get_metric_history(latest_run().info.run_id, metric)]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of three steps that has ended, and what is left of it."""
+
+    dataset: Dataset
+    result: Result
+    run: Run
+    steps: dict[str, list[int]]
+
+    @property
+    def artifacts(self) -> Path:
+        return Path(self.run.info.artifact_uri)
+
+
+@pytest.fixture(scope="module")
+def finished(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    folder = tmp_path_factory.mktemp("finished")
+    with store_in(folder, empty_store):
+        dataset = prepare(folder)
+        result = run("--train-steps", "3", "--checkpoint-every", "2", "--learning-rate", "0.125")
+        assert result.exit_code == 0, result.output
+        steps = {name: steps_of(name) for name in ("train/loss/total", "eval/coco/mAP")}
+        return Training(dataset, result, latest_run(), steps)
+
+
+def test_training_ends_by_saying_where_its_checkpoints_are(finished):
+    assert finished.result.stdout == (
+        f"finished after step 3: {finished.artifacts}/train (run {finished.run.info.run_id})\n"
+    )
+    assert checkpoints.list_steps(finished.artifacts / "train") == [2, 3]
+    assert finished.run.info.status == "FINISHED"
+
+
+def test_run_is_tagged_with_what_it_was_and_came_from(finished):
+    tags = {name: value for name, value in finished.run.data.tags.items() if name.startswith("odml.")}
+    assert {name: tags[name] for name in tags if name != "odml.version"} == {
+        "odml.operation": "train",
+        "odml.model": "tiny.yml",
+        "odml.input.dataset": str(finished.dataset.folder),
+        "odml.data.digest": finished.dataset.digest,
+        "odml.stop_reason": "finished step=3",
+    }
+
+
+def test_losses_and_scores_are_logged_with_their_steps(finished):
+    assert finished.steps == {"train/loss/total": [3], "eval/coco/mAP": [2, 3]}
+    assert finished.run.data.metrics["train/learning_rate"] == 0
+
+
+def test_configuration_and_data_set_are_logged(finished):
+    params = finished.run.data.params
+    assert (params["cfg.training.batch_size"], params["cfg.training.learning_rate"]) == ("2", "0.125")
+    assert (params["cfg.image_size"], params["cfg.seed"]) == ("[64, 64]", "5")
+    (used,) = finished.run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("tiny", finished.dataset.digest[:36])
+
+
+def test_tensorboard_has_the_same_scalars(finished):
+    (events,) = (finished.artifacts / "tensorboard").iterdir()
+    scalars = set()
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = event_pb2.Event.FromString(record.numpy())
+        scalars |= {(value.tag, event.step) for value in event.summary.value}
+    assert {("train/loss/total", 3), ("train/learning_rate", 3), ("eval/coco/mAP_50", 2)} <= scalars
+
+
+@pytest.mark.slow
+def test_same_seed_trains_the_same_network(dataset):
+    losses = []
+    for _ in range(2):
+        run("--train-steps", "2", "--eval-examples", "1")
+        losses.append(latest_run().data.metrics["train/loss/total"])
+    # Kernels that run in parallel add in any order.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_data_set_without_validation_records_is_trained_without_measuring(dataset, tracking_store):
+    tiny.write_dataset(tracking_store / "all", train=[tiny.serialize(OBJECTS[0])])
+    result = run("--train-steps", "1", "--dataset", "all")
+    assert result.exit_code == 0, result.output
+    assert not any(name.startswith("eval/") for name in latest_run().data.metrics)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train-steps", "0"], "steps: 0 is not a number of steps; give 1 or more"),
+        (["--eval-every", "0"], "eval_every: 0 is not a number of steps; give 1 or more"),
+        (["--batch-size", "0"], "parameters: training.batch_size: Input should be greater than 0 (found 0)"),
+        (
+            ["--model", "none.yml"],
+            "none.yml: cannot be read (No such file or directory); pass a model's name or a .yml file",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_parameter_that_is_not_allowed_makes_no_run(dataset, options, message):
+    result = run(*options)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {message}\n")
+    assert mlflow.search_runs(experiment_names=["tests"], output_format="list") == []
+
+
+def test_loss_that_is_no_number_fails_the_run_and_says_so(dataset):
+    result = run("--train-steps", "9", "--learning-rate", "1e30")
+    assert result.exit_code == 1
+    assert re.search(r"^Error: step \d: the loss or its gradient is not a finite number", result.stderr, re.MULTILINE)
+    found = latest_run()
+    assert found.info.status == "FAILED"
+    assert found.data.tags["odml.error"].startswith("step ")
+    assert checkpoints.list_steps(Path(found.info.artifact_uri, "train")) == []
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+def test_transfer_learning_starts_from_the_weights(dataset, tracking_store):
+    (tracking_store / "tiny.yml").write_text(MODEL.replace("0.25", "1.0"))
+    source = keras.applications.MobileNetV2(input_shape=(96, 96, 3), include_top=False, weights=None)
+    source.save_weights("mine.weights.h5")
+    result = run(
+        "--train-steps", "1", "--weights", "mine.weights.h5", "--learning-rate", "1e-9", command=transfer_learn
+    )
+    assert result.exit_code == 0, result.output
+    found = latest_run()
+    assert found.data.tags["odml.operation"] == "transfer_learn"
+    network, _, _ = checkpoints.load(Path(found.info.artifact_uri, "train"))
+    assert np.allclose(network.variables[0].numpy(), source.get_layer("Conv1").kernel.numpy(), atol=1e-5)
+
+
+def test_missing_weights_fail_the_run(dataset):
+    result = run("--train-steps", "1", "--weights", "none.h5", command=transfer_learn)
+    message = "none.h5: there is no such weights file; pass weights=imagenet or a file's path"
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Error: {message}"
+    assert latest_run().data.tags["odml.error"] == message
+
+
+@pytest.mark.slow
+def test_interrupted_training_keeps_what_it_learned(dataset, tracking_store):
+    """Stop a training as ``mlflow run`` does: SIGINT, and SIGTERM right after it."""
+    command = [sys.executable, "-m", "entrypoints.train", "--model", "tiny.yml", "--dataset", "dataset"]
+    command += ["--batch-size", "2", "--checkpoint-every", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for_checkpoint(tracking_store / "mlruns", process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, errors
+    found = latest_run()
+    assert found.info.status == "FINISHED"
+    reason = found.data.tags["odml.stop_reason"]
+    step = int(reason.removeprefix("SIGINT step="))
+    artifacts = Path(found.info.artifact_uri)
+    assert output == f"SIGINT after step {step}: {artifacts}/train (run {found.info.run_id})\n"
+    assert checkpoints.list_steps(artifacts / "train")[-1] == step
+    assert json.loads((artifacts / "train" / "model.json").read_text())["label_map"] == ["green", "red"]
+    assert list((artifacts / "tensorboard").iterdir())
+    assert step in steps_of("eval/coco/mAP")
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 180
+    while not list(folder.glob("*/artifacts/train/checkpoint")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
