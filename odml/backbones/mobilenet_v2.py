@@ -81,7 +81,8 @@ class MobileNetV2(keras.layers.Layer):
 
     def freeze(self, blocks: int) -> None:
         """Keep the first convolution and so many inverted residuals, statistics included, from being trained."""
-        for layer in [self.stem, *self.residuals[:blocks]] if blocks else []:
+        frozen: list[keras.layers.Layer] = [self.stem, *self.residuals[:blocks]] if blocks else []
+        for layer in frozen:
             layer.trainable = False
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
