@@ -10,9 +10,12 @@ from click.testing import CliRunner, Result
 from mlflow.entities import Run
 
 from entrypoints.evaluate import evaluate
+from entrypoints.prepare import prepare
+from entrypoints.train import train
 from odml import architectures, tracking
 from odml.architectures import SSD
 from odml.checkpoints import Checkpoints
+from odml.known_datasets import draw_shapes
 from odml.structures import LabelMap
 from odml.training import make_optimizer
 from tests import tiny
@@ -127,3 +130,22 @@ def test_data_without_validation_records(training, tracking_store):
     assert result.stderr.splitlines()[-1] == (
         f"Error: {tracking_store}/all: has no validation records; prepare it with a val_split above 0"
     )
+
+
+@pytest.mark.slow
+def test_evaluation_repeats_what_the_training_measured(tracking_store):
+    images, annotations = draw_shapes(tracking_store / "shapes", images=12, seed=1)
+    (tracking_store / "tiny.yml").write_text(
+        "extends: ssd_mobilenet_v2\nimage_size: [64, 64]\ndepth_multiplier: 0.25\nextra_layers: [32]\n"
+    )
+    for command, options in (
+        (prepare, ["--images", str(images), "--annotations", str(annotations), "--seed", "1"]),
+        (train, ["--model", "tiny.yml", "--train-steps", "2", "--batch-size", "4", "--seed", "1"]),
+        (evaluate, []),
+    ):
+        result = CliRunner().invoke(command, options)
+        assert result.exit_code == 0, result.output
+    evaluated, trained, _ = mlflow.search_runs(experiment_names=["tests"], output_format="list")
+    scores = {name: value for name, value in trained.data.metrics.items() if name.startswith("eval/")}
+    assert max(scores.values()) > 0
+    assert evaluated.data.metrics == pytest.approx(scores, abs=1e-6)
