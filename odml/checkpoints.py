@@ -35,8 +35,7 @@ class Checkpoints:
         self, folder: Path, model: SSD, label_map: LabelMap, *, optimizer: keras.optimizers.Optimizer, keep: int = 5
     ):
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        _write_description(folder, model, label_map)
+        self._folder, self._model, self._label_map = folder, model, label_map
         self._manager = tf.train.CheckpointManager(
             tf.train.Checkpoint(variables=_by_name(model), optimizer=optimizer),
             str(folder),
@@ -45,7 +44,11 @@ class Checkpoints:
         )
 
     def save(self, step: int) -> None:
-        """Write ``model.ckpt-STEP``; the file ``checkpoint`` names it only once it is complete."""
+        """Write ``model.ckpt-STEP``; the file ``checkpoint`` names it only once it is complete.
+
+        Until the first one the folder stays empty: a run without a checkpoint is nothing to build on.
+        """
+        _write_description(self._folder, self._model, self._label_map)
         self._manager.save(checkpoint_number=step)
 
 

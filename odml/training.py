@@ -83,7 +83,7 @@ def train(
         TrainingError: the loss or its gradient is no longer a finite number; nothing of that step is saved.
     """
     iterator = iter(tf.distribute.get_strategy().experimental_distribute_dataset(batches))
-    train_step = _make_step(model, optimizer)
+    train_step = make_step(model, optimizer)
     window = _Window()
     steps = itertools.count(1) if plan.steps is None else range(1, plan.steps + 1)
     step = 0
@@ -130,7 +130,11 @@ def _rate(recipe: Training, steps: int | None) -> float | keras.optimizers.sched
     return recipe.learning_rate
 
 
-def _make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
+def make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
+    """Make the function that takes an iterator of batches, trains one step, and gives its losses as scalars.
+
+    They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch.
+    """
     strategy = tf.distribute.get_strategy()
 
     def replica_step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -186,3 +186,10 @@ def test_names_of_classes_in_any_alphabet(network, tmp_path):
     names = LabelMap(("c# = é", "犬"))
     Checkpoints(tmp_path / "train", network, names, optimizer=optimizer_of(network)).save(1)
     assert checkpoints.load(tmp_path / "train")[1] == names
+
+
+def test_folder_is_empty_until_the_first_checkpoint(tmp_path, network):
+    saver = Checkpoints(tmp_path / "train", network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    assert list((tmp_path / "train").iterdir()) == []
+    saver.save(1)
+    assert (tmp_path / "train" / "model.json").is_file()
