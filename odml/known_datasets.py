@@ -22,9 +22,9 @@ from odml.structures import Annotation
 
 _BACKGROUND_SHARE = 0.06  # of the pictures have no object
 _MOST_OBJECTS = 4
-_SIDES = (0.14, 0.58)  # longer side of an object, of the picture's shorter side
+_SIDES = (0.2, 0.6)  # longer side of an object, of the picture's shorter side
 _MOST_TURN = math.radians(25)  # either way
-_LEAST_VISIBLE = 0.6  # of an object's area, however much the others hide of it
+_LEAST_VISIBLE = 0.7  # of an object's area, however much the others hide of it
 _ATTEMPTS = 20  # at finding a place for an object
 _SMALLEST_SIDE = 64
 _OVERSAMPLING = 4
