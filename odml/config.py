@@ -15,6 +15,7 @@ import yaml
 from odml.errors import ConfigurationError
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+_Scale = Annotated[float, pydantic.Field(gt=0, le=1)]
 _Side = Annotated[int, pydantic.Field(ge=32, le=4096)]
 
 
@@ -34,8 +35,8 @@ class BatchNorm(_Section):
 class Anchors(_Section):
     """SSD's anchors: scales spread from ``min_scale`` to ``max_scale`` of the shorter side (paper, 2.2)."""
 
-    min_scale: _Fraction
-    max_scale: _Fraction
+    min_scale: _Scale
+    max_scale: _Scale
     aspect_ratios: Annotated[tuple[pydantic.PositiveFloat, ...], pydantic.Field(min_length=1)]
     reduce_boxes_in_lowest_layer: bool
 

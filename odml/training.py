@@ -94,13 +94,16 @@ def train(
         last = step == plan.steps or bool(stop)
         if step % REPORT_EVERY == 0 or last:
             report(window.close(learning_rate=float(optimizer.learning_rate)), step)
-        if last or step % plan.checkpoint_every == 0:
+        saves = last or step % plan.checkpoint_every == 0
+        evaluates = last or step % plan.eval_every == 0
+        if saves:
             save(step)
-        if last or step % plan.eval_every == 0:
+        if evaluates:
             report(evaluate(step), step)
-        if last:
+        # A request that comes while a step is saved and evaluated finds all done.
+        if last or (stop and saves and evaluates):
             break
-    return Outcome(step=step, reason=stop.reason or "finished")
+    return Outcome(step=step, reason="finished" if step == plan.steps else stop.reason or "finished")
 
 
 def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.optimizers.Optimizer:

@@ -33,13 +33,16 @@ def test_run_says_what_it_is(tracking_store):
     }
 
 
-def test_run_that_mlflow_run_has_made_is_resumed_with_its_name(tracking_store, monkeypatch):
+@pytest.mark.parametrize(("given", "kept"), [("mine", "mine"), (None, "train ssd")])
+def test_run_that_mlflow_run_has_made_is_resumed_with_its_name_unless_that_is_by_chance(
+    given, kept, tracking_store, monkeypatch
+):
     experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
-    made = mlflow.MlflowClient().create_run(experiment_id, run_name="mine")
+    made = mlflow.MlflowClient().create_run(experiment_id, run_name=given)
     monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
     with start_run("train", model="ssd") as run:
         assert run.id == made.info.run_id
-    assert logged(run.id).info.run_name == "mine"
+    assert logged(run.id).info.run_name == kept
     assert logged(run.id).data.tags["odml.operation"] == "train"
 
 

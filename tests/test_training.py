@@ -147,6 +147,17 @@ def test_request_to_stop_ends_after_the_step_with_a_checkpoint_and_an_evaluation
     assert list(diary.reports_of("train/loss/total")) == [5]
 
 
+def test_request_that_comes_while_a_step_is_saved_and_evaluated_ends_with_that_step():
+    diary = Diary(stop_at=4)
+    assert diary.train(Slope(), steps=100, every=4, eval_every=4) == Outcome(step=4, reason="SIGINT")
+    assert (diary.saved, diary.evaluated) == ([4], [4])
+
+
+def test_request_that_comes_with_the_last_step_finds_the_training_finished():
+    diary = Diary(stop_at=4)
+    assert diary.train(Slope(), steps=4, every=4) == Outcome(step=4, reason="finished")
+
+
 def test_training_without_a_last_step_goes_on_until_it_is_stopped():
     diary = Diary(stop_at=12)
     assert diary.train(Slope(), steps=None, every=6) == Outcome(step=13, reason="SIGINT")

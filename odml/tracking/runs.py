@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
 from mlflow.entities import DatasetInput, InputTag, Param
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME
 from PIL import Image
 
 from odml import __version__
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 # The most that MLflow takes in one request, and in a dataset's digest.
 PARAMS_PER_REQUEST = 100
 DIGEST_LENGTH = 36
+# Such as "bald-trout-747": mlflow.utils.name_utils.
+_NAMED_BY_CHANCE = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
 @contextmanager
@@ -254,11 +257,15 @@ def run_metrics(run_id: str) -> dict[str, float]:
 
 def _start(operation: str, model: str | None) -> mlflow.entities.Run:
     tags = {"odml.operation": operation, "odml.version": __version__} | ({"odml.model": model} if model else {})
-    # `mlflow run` has named the run that it made, perhaps by the user's --run-name.
-    made_by_mlflow = bool(os.environ.get("MLFLOW_RUN_ID"))
-    name = None if made_by_mlflow else f"{operation} {model}" if model else operation
+    name = f"{operation} {model}" if model else operation
     try:
-        return mlflow.start_run(run_name=name, tags=tags)
+        if not os.environ.get("MLFLOW_RUN_ID"):
+            return mlflow.start_run(run_name=name, tags=tags)
+        run = mlflow.start_run(tags=tags)
+        # `mlflow run` has named the run that it made: by the user's --run-name, or by chance.
+        if _NAMED_BY_CHANCE.fullmatch(run.info.run_name or ""):
+            mlflow.set_tag(MLFLOW_RUN_NAME, name)
+        return run
     except MlflowException as error:
         raise unreachable("tracking store", mlflow.get_tracking_uri(), error) from error
 
