@@ -1,7 +1,8 @@
 """Requests to stop: Ctrl-C, ``kill``, a closed terminal.
 
 ``mlflow run`` passes a Ctrl-C on twice: SIGINT reaches the whole process group, and SIGTERM follows within
-milliseconds. Both are one request here. A signal that the caller has had ignored (``nohup``) stays ignored.
+milliseconds. Both are one request here. A SIGHUP that the caller has had ignored (``nohup``) stays ignored; not so a
+SIGINT, which shells ignore for all that a script starts with ``&``: who sends it then means this process.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def interruptible() -> Iterator[None]:
 
 
 def _install(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, signal._HANDLER]:
-    wanted = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    keeps_running = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    wanted = [number for number in STOPPING if not (keeps_running and number == signal.SIGHUP)]
     return {number: signal.signal(number, handler) for number in wanted}
 
 

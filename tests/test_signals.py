@@ -49,7 +49,17 @@ def test_handlers_are_put_back(block):
     assert [signal.getsignal(number) for number in signals.STOPPING] == before
 
 
-def test_ignored_signal_stays_ignored():
+def test_interrupt_that_a_shell_had_ignored_for_a_background_job_counts():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.reason == "SIGINT"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_hangup_that_nohup_has_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals() as stop:
