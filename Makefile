@@ -37,5 +37,5 @@ ui: venv
 
 # Runs and models (mlflow.db, mlruns/) stay: they are results.
 clean:
-	rm -rf .venv build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
