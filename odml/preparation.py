@@ -98,7 +98,7 @@ def split_sources(sources: Mapping[str, Annotation], *, val_split: float, seed: 
     split = stratified_split(classes, val_split=val_split, seed=seed)
     judged = {name for source_id, side in split.items() if side == "val" for name in classes[source_id]}
     missing = sorted({name for names in classes.values() for name in names} - judged)
-    if missing:
+    if missing and "val" in split.values():
         _log.warning("validation has no object of these classes: %s", ", ".join(missing))
     return split
 
