@@ -215,12 +215,25 @@ def test_classes_are_counted_on_either_side(folder: AnnotatedFolder):
     }
 
 
-def test_classes_that_validation_lacks_are_told(folder: AnnotatedFolder, caplog: pytest.LogCaptureFixture):
+def test_classes_that_validation_lacks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = AnnotatedFolder(tmp_path)
+    folder.add("cat", voc_object("cat"))
+    folder.add("dog", voc_object("dog"))
+    sources = sources_of(folder)
+    caplog.clear()
+    split = preparation.split_sources(sources, val_split=50, seed=0)
+    (trained,) = (Path(source_id).stem for source_id, side in split.items() if side == "train")
+    assert caplog.messages == [f"validation has no object of these classes: {trained}"]
+
+
+def test_nothing_is_told_of_a_validation_that_nobody_asked_for(
+    folder: AnnotatedFolder, caplog: pytest.LogCaptureFixture
+):
     sources = sources_of(folder)
     caplog.clear()
     split = preparation.split_sources(sources, val_split=0, seed=0)
     assert set(split.values()) == {"train"}
-    assert caplog.messages == ["validation has no object of these classes: cat, dog"]
+    assert caplog.messages == []
 
 
 def test_samples_are_drawn_on_one_sheet(folder: AnnotatedFolder):
