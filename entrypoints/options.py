@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,23 @@ score_threshold_option = click.option(
 max_detections_option = click.option(
     "--max-detections", type=int, default=100, show_default=True, help="Most detections in an image."
 )
+
+_TRAINING_OPTIONS = (
+    model_option,
+    dataset_option,
+    train_steps_option,
+    batch_size_option,
+    learning_rate_option,
+    eval_every_option,
+    checkpoint_every_option,
+    eval_examples_option,
+    gpus_option,
+    seed_option,
+)
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that train and transfer_learn share."""
+    for option in reversed(_TRAINING_OPTIONS):
+        command = option(command)
+    return command

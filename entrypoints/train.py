@@ -6,14 +6,18 @@ from typing import Any
 
 import click
 
-from entrypoints.options import Command
-from entrypoints.training_run import train_network, training_options
+from entrypoints.options import Command, training_options
 
 
 @click.command(cls=Command)
 @training_options
-def train(**options: Any) -> None:
+def train(gpus: str, **options: Any) -> None:
     """Train a network from random weights, for data unlike photos or sets of many thousand images."""
+    from odml.gpus import choose
+
+    choose(gpus)
+    from entrypoints.training_run import train_network
+
     train_network("train", weights=None, **options)
 
 

@@ -4,53 +4,22 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import click
+import keras
+import tensorflow as tf
 
-from entrypoints.options import (
-    batch_size_option,
-    checkpoint_every_option,
-    dataset_option,
-    eval_every_option,
-    eval_examples_option,
-    gpus_option,
-    learning_rate_option,
-    model_option,
-    seed_option,
-    train_steps_option,
-)
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from odml.architectures import SSD
-    from odml.config import Configuration
-    from odml.records import Dataset
-    from odml.tracking import ArtifactFolder, Run
+from entrypoints.evaluation_run import Evaluator
+from odml import architectures, batches, checkpoints, config, initial_weights, records, tracking, training
+from odml.architectures import SSD
+from odml.config import Configuration
+from odml.records import Dataset
+from odml.signals import StopSignals
+from odml.tracking import ArtifactFolder, Run
 
 logger = logging.getLogger(__name__)
-
-_OPTIONS = (
-    model_option,
-    dataset_option,
-    train_steps_option,
-    batch_size_option,
-    learning_rate_option,
-    eval_every_option,
-    checkpoint_every_option,
-    eval_examples_option,
-    gpus_option,
-    seed_option,
-)
-
-
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of ``train_network``."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 def train_network(
@@ -65,18 +34,9 @@ def train_network(
     eval_every: int,
     checkpoint_every: int,
     eval_examples: int,
-    gpus: str,
     seed: int,
 ) -> None:
     """Train a network in a run of its own; ``weights`` None starts from random ones."""
-    from odml import gpus as devices
-
-    devices.choose(gpus)
-    import keras
-
-    from odml import architectures, batches, checkpoints, config, initial_weights, records, tracking, training
-    from odml.signals import StopSignals
-
     configuration = config.load(model).with_training(
         batch_size=_given(batch_size), learning_rate=_given(learning_rate), checkpoint_every=_given(checkpoint_every)
     )
@@ -133,14 +93,9 @@ class _Logbook:
     def __init__(
         self, run: Run, model: SSD, data: Dataset, *, eval_examples: int, folders: tuple[ArtifactFolder, ArtifactFolder]
     ):
-        import tensorflow as tf
-
-        from entrypoints.evaluation_run import Evaluator
-
         self._run = run
         self._folders = folders
-        self._writer: tf.summary.SummaryWriter = tf.summary.create_file_writer(str(folders[1].path))
-        self._scalar = tf.summary.scalar
+        self._writer = tf.summary.create_file_writer(str(folders[1].path))
         self._evaluator = (
             Evaluator(run, model, data, label_map=data.label_map, examples=eval_examples) if data.val_examples else None
         )
@@ -149,7 +104,7 @@ class _Logbook:
         self._run.log_metrics({name: value for name, value in metrics.items() if name.startswith("train/")}, step)
         with self._writer.as_default(step):
             for name, value in metrics.items():
-                self._scalar(name, value)
+                tf.summary.scalar(name, value)
         self._writer.flush()
 
     def evaluate(self, step: int) -> dict[str, float]:

@@ -6,15 +6,19 @@ from typing import Any
 
 import click
 
-from entrypoints.options import Command, weights_option
-from entrypoints.training_run import train_network, training_options
+from entrypoints.options import Command, training_options, weights_option
 
 
 @click.command(cls=Command)
 @training_options
 @weights_option
-def transfer_learn(weights: str, **options: Any) -> None:
+def transfer_learn(gpus: str, weights: str, **options: Any) -> None:
     """Fine-tune a network from pre-trained weights; Ctrl-C ends it, and what was learned is kept."""
+    from odml.gpus import choose
+
+    choose(gpus)
+    from entrypoints.training_run import train_network
+
     train_network("transfer_learn", weights=weights, **options)
 
 

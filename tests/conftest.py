@@ -58,3 +58,14 @@ def store_in(folder: Path, empty_store: Path) -> Iterator[None]:
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         yield
         mlflow.end_run()
+
+
+@pytest.fixture(scope="session")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export folder of the network that sees quadrants."""
+    from odml.export import export
+    from tests.quadrants import LABEL_MAP, Quadrants
+
+    folder = tmp_path_factory.mktemp("export") / "graph"
+    export(Quadrants(), folder, label_map=LABEL_MAP, step=7)
+    return folder

@@ -41,13 +41,6 @@ assert not any(name.split(".")[0] == "odml" for name in sys.modules)
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "graph"
-    export(Quadrants(), folder, label_map=LABEL_MAP, step=7)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def batch():
     return np.stack(
         [

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from odml.export import export
-from tests.quadrants import LABEL_MAP, Quadrants, coloured
+from tests.quadrants import LABEL_MAP, coloured
 
 with warnings.catch_warnings():
     # MLflow warns about type hints of its own when its pyfunc module is imported.
@@ -53,13 +52,6 @@ RED_ANSWER = {
     "width": 60,
     "height": 40,
 }
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "graph"
-    export(Quadrants(), folder, label_map=LABEL_MAP, step=7)
-    return folder
 
 
 @pytest.fixture(scope="module")
