@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
+from pydantic_core import ErrorDetails
 
 from odml.errors import ConfigurationError
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _Scale = Annotated[float, pydantic.Field(gt=0, le=1)]
 _Side = Annotated[int, pydantic.Field(ge=32, le=4096)]
+_Ratios = Annotated[tuple[pydantic.PositiveFloat, ...], pydantic.Field(min_length=1)]
+
+_Key = tuple[int | str, ...]
 
 
 class _Section(pydantic.BaseModel):
@@ -26,34 +34,14 @@ class _Section(pydantic.BaseModel):
 
 
 class BatchNorm(_Section):
-    """Momentum of the moving statistics and the number added to the variance."""
+    """Momentum of the moving statistics, the number added to the variance, and whether batches' statistics are used.
+
+    With ``train`` false the moving statistics are used in training too and stay as they are; gamma and beta are trained.
+    """
 
     momentum: _Fraction
     epsilon: pydantic.PositiveFloat
-
-
-class Anchors(_Section):
-    """SSD's anchors: scales spread from ``min_scale`` to ``max_scale`` of the shorter side (paper, 2.2)."""
-
-    min_scale: _Scale
-    max_scale: _Scale
-    aspect_ratios: Annotated[tuple[pydantic.PositiveFloat, ...], pydantic.Field(min_length=1)]
-    reduce_boxes_in_lowest_layer: bool
-
-
-class Matching(_Section):
-    """IoU from which an anchor stands for an object."""
-
-    threshold: _Fraction
-
-
-class Losses(_Section):
-    """Weights of the losses, and how many background anchors take part (hard negative mining)."""
-
-    classification_weight: pydantic.NonNegativeFloat
-    localization_weight: pydantic.NonNegativeFloat
-    negatives_per_positive: pydantic.PositiveFloat
-    min_negatives: pydantic.NonNegativeInt
+    train: bool
 
 
 class Detection(_Section):
@@ -74,13 +62,16 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """The recipe: optimizer, rates and augmentation."""
+    """The recipe: optimizer, schedule, rates and augmentation."""
 
     batch_size: pydantic.PositiveInt
     optimizer: Literal["sgd", "adam"]
     learning_rate: pydantic.PositiveFloat
     momentum: _Fraction
     warmup_steps: pydantic.NonNegativeInt
+    schedule: Literal["cosine", "constant", "steps"]
+    decay_steps: tuple[pydantic.PositiveInt, ...]
+    decay_factor: _Scale
     weight_decay: pydantic.NonNegativeFloat
     clip_gradient_norm: pydantic.PositiveFloat
     frozen_blocks: pydantic.NonNegativeInt
@@ -89,6 +80,56 @@ class Training(_Section):
 
 
 class Configuration(_Section):
+    """What every detector is made of; the families below add their own."""
+
+    architecture: str
+    backbone: str
+    batch_norm: BatchNorm
+    detection: Detection
+    training: Training
+
+    def with_training(self, **changes: Any) -> Self:
+        """Give a copy whose ``training`` section has the changes; a None leaves a value as it is."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        data = self.model_dump()
+        changed = validate(data | {"training": data["training"] | given}, where="parameters")
+        assert isinstance(changed, type(self))
+        return changed
+
+    def to_yaml(self) -> str:
+        """Write all keys as a file that ``load`` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+
+
+class SSDAnchors(_Section):
+    """SSD's anchors: scales spread from ``min_scale`` to ``max_scale`` of the shorter side (paper, 2.2)."""
+
+    min_scale: _Scale
+    max_scale: _Scale
+    aspect_ratios: _Ratios
+    reduce_boxes_in_lowest_layer: bool
+
+
+class Matching(_Section):
+    """IoU from which an anchor stands for an object."""
+
+    threshold: _Fraction
+
+
+class SSDLosses(_Section):
+    """Weights of the losses, and which background anchors take part (hard negative mining).
+
+    Of anchors whose boxes overlap by more than ``mining_iou_threshold`` only the worst takes part; 1 keeps all.
+    """
+
+    classification_weight: pydantic.NonNegativeFloat
+    localization_weight: pydantic.NonNegativeFloat
+    negatives_per_positive: pydantic.PositiveFloat
+    min_negatives: pydantic.NonNegativeInt
+    mining_iou_threshold: _Fraction
+
+
+class SSDConfiguration(Configuration):
     """All that a single-shot detector is made of."""
 
     architecture: Literal["ssd"]
@@ -96,19 +137,77 @@ class Configuration(_Section):
     image_size: tuple[_Side, _Side]
     depth_multiplier: Annotated[float, pydantic.Field(gt=0, le=2)]
     extra_layers: tuple[pydantic.PositiveInt, ...]
+    depthwise_extra_layers: bool
     head_kernel_size: Literal[1, 3]
-    batch_norm: BatchNorm
-    anchors: Anchors
+    anchors: SSDAnchors
     matching: Matching
-    losses: Losses
-    detection: Detection
-    training: Training
+    losses: SSDLosses
 
-    def with_training(self, **changes: Any) -> Configuration:
-        """Give a copy whose ``training`` section has the changes; a None leaves a value as it is."""
-        given = {key: value for key, value in changes.items() if value is not None}
-        data = self.model_dump()
-        return validate(data | {"training": data["training"] | given}, where="parameters")
+
+class GridAnchors(_Section):
+    """Anchors of one grid: the sides are ``base_size`` pixels times a scale; an aspect ratio is width over height."""
+
+    base_size: pydantic.PositiveFloat
+    scales: _Ratios
+    aspect_ratios: _Ratios
+
+
+class RPN(_Section):
+    """The first stage: which anchors it learns from, and how many proposals it makes.
+
+    Anchors from IoU ``matched_threshold`` are objects, below ``unmatched_threshold`` background, those between take no
+    part; ``batch_size`` of them are drawn an image, at most ``positive_fraction`` of these objects.
+    """
+
+    matched_threshold: _Fraction
+    unmatched_threshold: _Fraction
+    batch_size: pydantic.PositiveInt
+    positive_fraction: _Fraction
+    score_threshold: _Fraction
+    iou_threshold: _Fraction
+    max_proposals: pydantic.PositiveInt
+
+
+class ROI(_Section):
+    """The second stage: how it cuts a proposal's features out, and which proposals it learns from.
+
+    Features are sampled to ``crop_size`` x ``crop_size`` and then max-pooled by ``pool_size``; ``batch_size`` proposals
+    are drawn an image, at most ``positive_fraction`` of them objects, those from IoU ``matched_threshold``.
+    """
+
+    crop_size: pydantic.PositiveInt
+    pool_size: pydantic.PositiveInt
+    matched_threshold: _Fraction
+    batch_size: pydantic.PositiveInt
+    positive_fraction: _Fraction
+
+
+class FasterRCNNLosses(_Section):
+    """Weights of the losses of the first stage (``rpn_``) and of the second."""
+
+    rpn_objectness_weight: pydantic.NonNegativeFloat
+    rpn_localization_weight: pydantic.NonNegativeFloat
+    classification_weight: pydantic.NonNegativeFloat
+    localization_weight: pydantic.NonNegativeFloat
+
+
+class FasterRCNNConfiguration(Configuration):
+    """All that a Faster R-CNN is made of; pictures keep their aspect: the shorter side becomes ``min_side``.
+
+    If the longer one then went beyond ``max_side``, it becomes that instead.
+    """
+
+    architecture: Literal["faster_rcnn"]
+    backbone: Literal["resnet50", "resnet101"]
+    min_side: _Side
+    max_side: _Side
+    anchors: GridAnchors
+    rpn: RPN
+    roi: ROI
+    losses: FasterRCNNLosses
+
+
+CONFIGURATIONS: dict[str, type[Configuration]] = {"ssd": SSDConfiguration, "faster_rcnn": FasterRCNNConfiguration}
 
 
 def shipped_models() -> list[str]:
@@ -125,22 +224,81 @@ def load(model: str) -> Configuration:
     Raises:
         ConfigurationError: no such model or file, not YAML, an unknown key or a value that is not allowed.
     """
-    return validate(_read_layers(model, Path()), where=model)
+    layers = _read_layers(model, Path())
+    merged = functools.reduce(lambda over, layer: _merge(over, layer.data), layers, dict[str, Any]())
+
+    def where(key: _Key) -> str:
+        return next((layer.where for layer in layers if _holds(layer.data, key)), model)
+
+    return _validate(merged, where)
 
 
 def validate(data: Mapping[str, Any], *, where: str) -> Configuration:
     """Make a configuration of plain data; ``where`` is named in the ConfigurationError of the first bad key."""
+    return _validate(data, lambda _: where)
+
+
+def _validate(data: Mapping[str, Any], where: Callable[[_Key], str]) -> Configuration:
+    family = CONFIGURATIONS.get(str(data.get("architecture")), _AnyFamily)
     try:
-        return Configuration.model_validate(data)
+        return family.model_validate(data)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        # What is missing is found in the whole section: too much to show.
-        found = "" if first["type"] == "missing" else f" (found {first['input']!r})"
-        raise ConfigurationError(f"{where}: {key}: {first['msg']}{found}") from None
+        key = first["loc"]
+        name = ".".join(str(part) for part in key)
+        raise ConfigurationError(f"{where(key)}: {name}: {_explain(first, family)}") from None
 
 
-def _read_layers(model: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+class _AnyFamily(pydantic.BaseModel):
+    """Stands in where ``architecture`` is missing or unknown, to say so."""
+
+    architecture: Literal["ssd", "faster_rcnn"]
+
+
+def _explain(error: ErrorDetails, family: type[pydantic.BaseModel]) -> str:
+    """Say what is wrong with a key, what is allowed there, and which allowed name is nearest."""
+    *sections, last = (str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        keys = list(functools.reduce(_section, sections, family).model_fields)
+        return f"there is no such key{_nearest(last, keys)} (keys here: {', '.join(keys)})"
+    # What is missing is found in the whole section: too much to show.
+    found = "" if error["type"] == "missing" else f" (found {error['input']!r})"
+    allowed = re.findall(r"'([^']*)'", error["msg"]) if error["type"] == "literal_error" else []
+    return f"{error['msg']}{_nearest(str(error.get('input')), allowed)}{found}"
+
+
+def _section(parent: type[pydantic.BaseModel], name: str) -> type[pydantic.BaseModel]:
+    section = parent.model_fields[name].annotation
+    assert isinstance(section, type)
+    return section
+
+
+def _nearest(name: str, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _holds(data: Any, key: _Key) -> bool:
+    """Say whether a file names a key itself."""
+    for part in key:
+        if not isinstance(data, dict):
+            break  # an entry of a list, which stands in one file as a whole
+        if part not in data:
+            return False
+        data = data[part]
+    return True
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One file's own keys."""
+
+    where: str
+    data: dict[str, Any]
+
+
+def _read_layers(model: str, folder: Path, seen: tuple[str, ...] = ()) -> list[_Layer]:
+    """Read a file and what it extends, those that win first."""
     text, where = _read_text(model, folder)
     if where in seen:
         raise ConfigurationError(f"{where}: extends itself; remove it from extends")
@@ -154,9 +312,8 @@ def _read_layers(model: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[s
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list):
         raise ConfigurationError(f"{where}: extends is {bases!r}; give a name, a .yml file or a list of them")
-    for base in bases:
-        data = _merge(data, _read_layers(str(base), Path(where).parent, (*seen, where)))
-    return data
+    below = (_read_layers(str(base), Path(where).parent, (*seen, where)) for base in bases)
+    return [_Layer(where, data), *itertools.chain.from_iterable(below)]
 
 
 def _read_text(model: str, folder: Path) -> tuple[str, str]:
