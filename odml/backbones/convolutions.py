@@ -21,10 +21,11 @@ class BatchNorm(keras.layers.Layer):
     variance of the batch, as TF1's did.
     """
 
-    def __init__(self, *, momentum: float, epsilon: float, **options: Any):
+    def __init__(self, *, momentum: float, epsilon: float, train: bool = True, **options: Any):
         super().__init__(**options)
         self.momentum = momentum
         self.epsilon = epsilon
+        self.train = train
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make gamma, beta and the moving statistics, [C] each."""
