@@ -1,14 +1,19 @@
-"""Detector families. A new one is a file here with a keras.Model of the three faces of ``SSD``, and an entry below."""
+"""Detector families. A new one is a file here with a keras.Model of the faces of ``SSD``, and an entry below."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from odml.architectures.faster_rcnn import FasterRCNN
 from odml.architectures.ssd import SSD
 from odml.config import Configuration
 
-ARCHITECTURES = {"ssd": SSD}
+Architecture = SSD | FasterRCNN
+
+ARCHITECTURES: dict[str, Callable[..., Architecture]] = {"ssd": SSD, "faster_rcnn": FasterRCNN}
 
 
-def build(configuration: Configuration, num_classes: int) -> SSD:
+def build(configuration: Configuration, num_classes: int) -> Architecture:
     """Make the network of a configuration with fresh weights, all of its variables created.
 
     Args:

@@ -17,8 +17,9 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation by TensorFlow's fused kernel, which Keras 3's own layer does not use.
 
     Normalises [B, H, W, C] over B, H, W. In training it uses the batch's statistics and moves the moving ones; when
-    not training, or when ``trainable`` is False, it uses the moving ones. The moving variance follows the unbiased
-    variance of the batch, as TF1's did.
+    not training, when ``train`` is False, or when the layer is frozen (``trainable`` False), it uses the moving ones:
+    it then is a scale and a shift for each channel, which belong into the convolution before it (``fold``). The moving
+    variance follows the unbiased variance of the batch, as TF1's did.
     """
 
     def __init__(self, *, momentum: float, epsilon: float, train: bool = True, **options: Any):
@@ -35,15 +36,18 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", trainable=False)
         self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", trainable=False)
 
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalise x."""
+    def is_fixed(self, training: bool) -> bool:
+        """Say whether the moving statistics are used, and stay as they are."""
+        return not (training and self.train and self.trainable)
+
+    def fold(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Give the scale and the shift [C] that normalisation by the moving statistics is."""
+        scale = self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.epsilon)
+        return scale, self.beta.value - self.moving_mean.value * scale
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Normalise x by its own statistics, and move the moving ones."""
         gamma, beta = tf.convert_to_tensor(self.gamma.value), tf.convert_to_tensor(self.beta.value)
-        if not (training and self.trainable):
-            mean = tf.convert_to_tensor(self.moving_mean.value)
-            variance = tf.convert_to_tensor(self.moving_variance.value)
-            return tf.compat.v1.nn.fused_batch_norm(
-                x, gamma, beta, mean, variance, epsilon=self.epsilon, is_training=False
-            )[0]
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=self.epsilon, is_training=True)
         for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_add((1 - self.momentum) * (current - moving))
@@ -51,7 +55,13 @@ class BatchNorm(keras.layers.Layer):
 
 
 class ConvBN(keras.layers.Layer):
-    """A convolution with SAME padding, batch normalisation and an activation."""
+    """A convolution with SAME padding, batch normalisation and an activation.
+
+    Args:
+        stddev: of the truncated normal that fresh kernels are drawn from; None: that of He et al. (2015).
+        pads_evenly: with a stride, pad by (K - 1) / 2 on all sides, as slim's ``conv2d_same`` does for ResNets; SAME
+            pads more after than before where the side is even.
+    """
 
     def __init__(
         self,
@@ -60,7 +70,8 @@ class ConvBN(keras.layers.Layer):
         *,
         stride: int = 1,
         activation: Callable[[tf.Tensor], tf.Tensor] | None = tf.nn.relu6,
-        stddev: float,
+        stddev: float | None = None,
+        pads_evenly: bool = False,
         batch_norm: BatchNorm,
         **options: Any,
     ):
@@ -69,20 +80,30 @@ class ConvBN(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.stride = stride
         self.activation = activation
-        self.stddev = stddev
+        self.initializer = _initializer(stddev)
+        self.margin = (kernel_size - 1) // 2 if pads_evenly and stride > 1 else 0
         self.batch_norm = batch_norm
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel [K, K, C, filters]."""
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
-        initializer = keras.initializers.TruncatedNormal(stddev=self.stddev)
-        self.kernel = self.add_weight(name="weights", shape=shape, initializer=initializer)
+        self.kernel = self.add_weight(name="weights", shape=shape, initializer=self.initializer)
+        _build_inside(self.batch_norm, self.filters)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), filters] for x [B, H, W, C]."""
-        x = tf.nn.conv2d(x, self.kernel, strides=self.stride, padding="SAME")
-        x = self.batch_norm(x, training=training)
+        if self.batch_norm.is_fixed(training):
+            scale, shift = self.batch_norm.fold()
+            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), shift)
+        else:
+            x = self.batch_norm(self._convolve(x, self.kernel.value))
         return x if self.activation is None else self.activation(x)
+
+    def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if self.margin:
+            sides = [self.margin, self.margin]
+            x = tf.pad(x, [[0, 0], sides, sides, [0, 0]])
+        return tf.nn.conv2d(x, kernel, strides=self.stride, padding="VALID" if self.margin else "SAME")
 
 
 class DepthwiseConvBN(keras.layers.Layer):
@@ -91,18 +112,64 @@ class DepthwiseConvBN(keras.layers.Layer):
     def __init__(self, *, stride: int = 1, stddev: float, batch_norm: BatchNorm, **options: Any):
         super().__init__(**options)
         self.stride = stride
-        self.stddev = stddev
+        self.initializer = _initializer(stddev)
         self.batch_norm = batch_norm
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel [3, 3, C, 1]."""
-        initializer = keras.initializers.TruncatedNormal(stddev=self.stddev)
-        self.kernel = self.add_weight(
-            name="depthwise_weights", shape=(3, 3, input_shape[-1], 1), initializer=initializer
-        )
+        channels = input_shape[-1]
+        assert channels
+        self.kernel = self.add_weight(name="depthwise_weights", shape=(3, 3, channels, 1), initializer=self.initializer)
+        _build_inside(self.batch_norm, channels)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), C] for x [B, H, W, C]."""
-        strides = [1, self.stride, self.stride, 1]
-        x = tf.nn.depthwise_conv2d(x, self.kernel, strides=strides, padding="SAME")
-        return tf.nn.relu6(self.batch_norm(x, training=training))
+        if self.batch_norm.is_fixed(training):
+            scale, shift = self.batch_norm.fold()
+            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), shift)
+        else:
+            x = self.batch_norm(self._convolve(x, self.kernel.value))
+        return tf.nn.relu6(x)
+
+    def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(x, kernel, strides=[1, self.stride, self.stride, 1], padding="SAME")
+
+
+class Conv(keras.layers.Layer):
+    """A convolution with SAME padding and a bias, without normalisation; ``activation`` None: linear."""
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        *,
+        activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        stddev: float,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.activation = activation
+        self.initializer = _initializer(stddev)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the kernel [K, K, C, filters] and the bias."""
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(name="weights", shape=shape, initializer=self.initializer)
+        self.bias = self.add_weight(name="biases", shape=(self.filters,), initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Give [B, H, W, filters] for x [B, H, W, C]."""
+        x = tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
+        return x if self.activation is None else self.activation(x)
+
+
+def _initializer(stddev: float | None) -> keras.initializers.Initializer:
+    return keras.initializers.HeNormal() if stddev is None else keras.initializers.TruncatedNormal(stddev=stddev)
+
+
+def _build_inside(batch_norm: BatchNorm, channels: int) -> None:
+    """Make the normalisation's variables under the layer that is being built: a folded one is never called."""
+    with keras.name_scope(batch_norm.name):
+        batch_norm.build((None, None, None, channels))
