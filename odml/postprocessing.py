@@ -9,7 +9,14 @@ from odml.targets import CODE_VARIANCE
 
 
 def decode(codes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Turn codes [..., A, 4] relative to anchors [A, 4] into boxes [..., A, 4], yxyx; undoes ``targets.encode``."""
+    """Turn codes relative to anchors into boxes, yxyx; undoes ``targets.encode``.
+
+    Args:
+        codes: float [..., A, 4].
+        anchors: float [A, 4], or of the codes' shape.
+    Returns:
+        float [..., A, 4] in the anchors' units, not clipped.
+    """
     return keras.utils.bounding_boxes.decode_deltas_to_boxes(
         anchors, codes, "yxyx", "yxyx", encoded_format="center_yxhw", variance=CODE_VARIANCE
     )
@@ -30,7 +37,7 @@ def suppress(
     detected (TF Object Detection API, ``multiclass_non_max_suppression``).
 
     Args:
-        boxes: float [B, A, 4] yxyx, 0..1 of the image, shared by all classes.
+        boxes: float [B, A, q, 4] yxyx, 0..1 of the image; q is 1, shared by all classes, or C.
         scores: float [B, A, C], 0..1, without background.
     Returns:
         ``detection_boxes`` [B, N, 4], ``detection_scores`` [B, N] descending, ``detection_classes`` [B, N] ids from
@@ -38,9 +45,9 @@ def suppress(
         (class 1).
     """
     clipped = tf.clip_by_value(boxes, 0.0, 1.0)
-    inside = tf.reduce_all(clipped[..., 2:] > clipped[..., :2], axis=-1, keepdims=True)  # [B, A, 1]
+    inside = tf.reduce_all(clipped[..., 2:] > clipped[..., :2], axis=-1)  # [B, A, q]
     found = tf.image.combined_non_max_suppression(
-        boxes[:, :, None, :],
+        boxes,
         scores * tf.cast(inside, scores.dtype),
         max_detections_per_class,
         max_detections,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from odml import anchors, losses, postprocessing, targets
 from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN
 from odml.backbones.mobilenet_v2 import MobileNetV2
-from odml.config import Configuration
+from odml.config import SSDConfiguration
 
 _STDDEV = 0.03
 
@@ -23,7 +23,9 @@ class SSD(keras.Model):
     ``image_size``. Class ids count from 1.
     """
 
-    def __init__(self, configuration: Configuration, num_classes: int):
+    fixed_size = True  # ``resize`` gives one size for all
+
+    def __init__(self, configuration: SSDConfiguration, num_classes: int):
         super().__init__(name=configuration.architecture)
         self.configuration = configuration
         self.num_classes = num_classes
@@ -63,9 +65,11 @@ class SSD(keras.Model):
         )
         return resized if images.shape.rank == 4 else resized[0]
 
-    def call(self, images: tf.Tensor, training: bool = False) -> dict[str, Any]:
+    def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> dict[str, Any]:
         """Give the raw outputs.
 
+        Args:
+            sizes: int32 [B, 2], height and width of each image; not needed where all have one size.
         Returns:
             ``box_encodings`` [B, A, 4] (ty, tx, th, tw relative to the anchors),
             ``class_predictions_with_background`` [B, A, C + 1] logits, background first, and ``feature_maps``, a
@@ -92,33 +96,33 @@ class SSD(keras.Model):
             ``regularization``, half the weight decay times the sum of squares of the convolutions' kernels.
         """
         outputs = self(batch["images"], training=training)
-        target = targets.assign(
-            tf.constant(self.anchors),
-            batch["boxes"],
-            batch["classes"],
-            num_classes=self.num_classes,
-            threshold=self.configuration.matching.threshold,
-        )
+        boxes, classes = batch["boxes"], batch["classes"]
+        matches = targets.match(self.anchors, boxes, classes > 0, threshold=self.configuration.matching.threshold)
+        target = targets.assign(self.anchors, boxes, classes, matches)
         return self._weigh(outputs, target) | {"regularization": self._regularization()}
 
     def _weigh(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         settings = self.configuration.losses
-        classification = losses.sigmoid_cross_entropy(outputs["class_predictions_with_background"], target["classes"])
-        localization = losses.smooth_l1(outputs["box_encodings"], target["codes"])  # [B, A]
         is_object = target["is_object"]
-        negatives = losses.mine_hard_negatives(
+        classification = losses.sigmoid_cross_entropy(
+            outputs["class_predictions_with_background"], tf.one_hot(target["classes"], self.num_classes + 1)
+        )
+        localization = losses.smooth_l1(outputs["box_encodings"], target["codes"])  # [B, A]
+        chosen = losses.mine_hard_examples(
             tf.stop_gradient(classification),
             is_object,
+            tf.stop_gradient(postprocessing.decode(outputs["box_encodings"], tf.constant(self.anchors))),
             negatives_per_positive=settings.negatives_per_positive,
             min_negatives=settings.min_negatives,
+            iou_threshold=settings.mining_iou_threshold,
         )
         count = tf.maximum(tf.reduce_sum(tf.cast(is_object, tf.float32)), 1.0)
         return {
             "classification": settings.classification_weight
-            * tf.reduce_sum(tf.where(is_object | negatives, classification, 0.0))
+            * tf.reduce_sum(tf.where(chosen, classification, 0.0))
             / count,
             "localization": settings.localization_weight
-            * tf.reduce_sum(tf.where(is_object, localization, 0.0))
+            * tf.reduce_sum(tf.where(chosen & is_object, localization, 0.0))
             / count,
         }
 
@@ -137,18 +141,19 @@ class SSD(keras.Model):
         outputs = self(images, training=False)
         boxes = postprocessing.decode(outputs["box_encodings"], tf.constant(self.anchors))
         scores = tf.sigmoid(outputs["class_predictions_with_background"])
-        found = postprocessing.suppress(boxes, scores[..., 1:], **self.configuration.detection.model_dump())
+        found = postprocessing.suppress(boxes[:, :, None], scores[..., 1:], **self.configuration.detection.model_dump())
         return found | {"raw_detection_boxes": boxes, "raw_detection_scores": scores}
 
 
 class FeatureExtractor(keras.layers.Layer):
     """MobileNetV2 and the smaller and smaller maps after it, under slim's scopes."""
 
-    def __init__(self, configuration: Configuration, **options: Any):
+    def __init__(self, configuration: SSDConfiguration, **options: Any):
         super().__init__(**options)
         settings = configuration.batch_norm.model_dump()
         self.backbone = SSDMobileNetV2(
             configuration.extra_layers,
+            depthwise=configuration.depthwise_extra_layers,
             depth_multiplier=configuration.depth_multiplier,
             make_batch_norm=lambda: BatchNorm(name="BatchNorm", **settings),
         )
@@ -162,34 +167,17 @@ class SSDMobileNetV2(MobileNetV2):
     """The backbone together with SSD's extra layers, which share its scope in the released checkpoints."""
 
     def __init__(
-        self, extra_layers: tuple[int, ...], *, depth_multiplier: float, make_batch_norm: Callable[[], BatchNorm]
+        self,
+        extra_layers: tuple[int, ...],
+        *,
+        depthwise: bool,
+        depth_multiplier: float,
+        make_batch_norm: Callable[[], BatchNorm],
     ):
         super().__init__(depth_multiplier=depth_multiplier, make_batch_norm=make_batch_norm)
         depths = [max(16, int(depth * depth_multiplier)) for depth in extra_layers]
-        # Depths and names as the TF Object Detection API's multi_resolution_feature_maps makes them.
         self.extra_layers = [
-            [
-                ConvBN(
-                    filters // 2,
-                    1,
-                    stddev=_STDDEV,
-                    batch_norm=make_batch_norm(),
-                    name=f"layer_19_1_Conv2d_{number}_1x1_{filters // 2}",
-                ),
-                DepthwiseConvBN(
-                    stride=2,
-                    stddev=_STDDEV,
-                    batch_norm=make_batch_norm(),
-                    name=f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}_depthwise",
-                ),
-                ConvBN(
-                    filters,
-                    1,
-                    stddev=_STDDEV,
-                    batch_norm=make_batch_norm(),
-                    name=f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}",
-                ),
-            ]
+            _extra_layers(number, filters, depthwise=depthwise, make_batch_norm=make_batch_norm)
             for number, filters in enumerate(depths, start=2)
         ]
 
@@ -202,6 +190,23 @@ class SSDMobileNetV2(MobileNetV2):
                 x = layer(x, training=training)  # type: ignore[operator]
             maps.append(x)
         return maps
+
+
+def _extra_layers(
+    number: int, filters: int, *, depthwise: bool, make_batch_norm: Callable[[], BatchNorm]
+) -> list[keras.layers.Layer]:
+    """Make what gives one feature map of the one before: depths and names as ``multi_resolution_feature_maps``."""
+
+    def conv(kernel_size: int, filters: int, name: str, *, stride: int = 1) -> ConvBN:
+        batch_norm = make_batch_norm()
+        return ConvBN(filters, kernel_size, stride=stride, stddev=_STDDEV, batch_norm=batch_norm, name=name)
+
+    squeeze = conv(1, filters // 2, f"layer_19_1_Conv2d_{number}_1x1_{filters // 2}")
+    name = f"layer_19_2_Conv2d_{number}_3x3_s2_{filters}"
+    if not depthwise:
+        return [squeeze, conv(3, filters, name, stride=2)]
+    halve = DepthwiseConvBN(stride=2, stddev=_STDDEV, batch_norm=make_batch_norm(), name=f"{name}_depthwise")
+    return [squeeze, halve, conv(1, filters, name)]
 
 
 class BoxPredictor(keras.layers.Layer):
