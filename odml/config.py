@@ -30,7 +30,7 @@ _Key = tuple[int | str, ...]
 class _Section(pydantic.BaseModel):
     """Data that cannot be changed and knows all of its keys."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BatchNorm(_Section):
@@ -261,10 +261,10 @@ def _explain(error: ErrorDetails, family: type[pydantic.BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         keys = list(functools.reduce(_section, sections, family).model_fields)
         return f"there is no such key{_nearest(last, keys)} (keys here: {', '.join(keys)})"
-    # What is missing is found in the whole section: too much to show.
-    found = "" if error["type"] == "missing" else f" (found {error['input']!r})"
+    if error["type"] == "missing":
+        return "is missing; give it, or name a model that has it in extends"
     allowed = re.findall(r"'([^']*)'", error["msg"]) if error["type"] == "literal_error" else []
-    return f"{error['msg']}{_nearest(str(error.get('input')), allowed)}{found}"
+    return f"{error['msg']}{_nearest(str(error['input']), allowed)} (found {error['input']!r})"
 
 
 def _section(parent: type[pydantic.BaseModel], name: str) -> type[pydantic.BaseModel]:
