@@ -88,7 +88,8 @@ class ConvBN(keras.layers.Layer):
         """Make the kernel [K, K, C, filters]."""
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(name="weights", shape=shape, initializer=self.initializer)
-        _build_inside(self.batch_norm, self.filters)
+        # A folded normalisation is never called, so nothing else would make its variables.
+        self.batch_norm.build((None, None, None, self.filters))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), filters] for x [B, H, W, C]."""
@@ -120,7 +121,7 @@ class DepthwiseConvBN(keras.layers.Layer):
         channels = input_shape[-1]
         assert channels
         self.kernel = self.add_weight(name="depthwise_weights", shape=(3, 3, channels, 1), initializer=self.initializer)
-        _build_inside(self.batch_norm, channels)
+        self.batch_norm.build((None, None, None, channels))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), C] for x [B, H, W, C]."""
@@ -167,9 +168,3 @@ class Conv(keras.layers.Layer):
 
 def _initializer(stddev: float | None) -> keras.initializers.Initializer:
     return keras.initializers.HeNormal() if stddev is None else keras.initializers.TruncatedNormal(stddev=stddev)
-
-
-def _build_inside(batch_norm: BatchNorm, channels: int) -> None:
-    """Make the normalisation's variables under the layer that is being built: a folded one is never called."""
-    with keras.name_scope(batch_norm.name):
-        batch_norm.build((None, None, None, channels))
