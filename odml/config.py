@@ -36,7 +36,7 @@ class _Section(pydantic.BaseModel):
 class BatchNorm(_Section):
     """Momentum of the moving statistics, the number added to the variance, and whether batches' statistics are used.
 
-    With ``train`` false the moving statistics are used in training too and stay as they are; gamma and beta are trained.
+    With ``train`` false the moving statistics serve in training too and stay as they are; gamma and beta are trained.
     """
 
     momentum: _Fraction

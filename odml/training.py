@@ -107,12 +107,8 @@ def train(
 
 
 def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.optimizers.Optimizer:
-    """Make the optimizer of a recipe, built for the model.
-
-    The rate rises from zero over the warm-up; it then falls to zero along a cosine (Loshchilov and Hutter 2017) if the
-    number of steps is known, and stays as it is otherwise. The warm-up is at most a tenth of the steps.
-    """
-    options = {"learning_rate": _rate(recipe, steps), "global_clipnorm": recipe.clip_gradient_norm}
+    """Make the optimizer of a recipe, built for the model; its rate follows ``Schedule``."""
+    options = {"learning_rate": Schedule(recipe, steps=steps), "global_clipnorm": recipe.clip_gradient_norm}
     optimizer = (
         keras.optimizers.SGD(momentum=recipe.momentum, **options)
         if recipe.optimizer == "sgd"
@@ -122,15 +118,40 @@ def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.
     return optimizer
 
 
-def _rate(recipe: Training, steps: int | None) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    if steps is not None:
-        warmup = min(recipe.warmup_steps, steps // 10)
-        return keras.optimizers.schedules.CosineDecay(
-            0.0, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
-        )
-    if recipe.warmup_steps:
-        return keras.optimizers.schedules.PolynomialDecay(0.0, recipe.warmup_steps, recipe.learning_rate)
-    return recipe.learning_rate
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of each step, counted from 0.
+
+    Over the warm-up, which is at most a tenth of the steps, the rate rises evenly to the recipe's; no step has a rate
+    of zero. Meanwhile and afterwards it is, by ``recipe.schedule``,
+
+    cosine    falling to zero at ``steps`` along half a cosine that begins after the warm-up (Loshchilov and Hutter
+              2017, equation 5); constant where the number of steps is not known
+    constant  the recipe's
+    steps     multiplied by ``decay_factor`` from each of ``decay_steps`` on
+
+    Args:
+        steps: how many there will be, None if that is not known.
+    """
+
+    def __init__(self, recipe: Training, *, steps: int | None) -> None:
+        self._recipe = recipe
+        self._steps = steps
+        self._warmup_steps = recipe.warmup_steps if steps is None else min(recipe.warmup_steps, steps // 10)
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Give the rate of a step, a scalar."""
+        step = tf.cast(step, tf.float32)
+        warmed_up = tf.minimum(1.0, (step + 1.0) / (self._warmup_steps + 1.0))
+        return self._recipe.learning_rate * warmed_up * self._decay(step)
+
+    def _decay(self, step: tf.Tensor) -> tf.Tensor | float:
+        if self._recipe.schedule == "cosine" and self._steps is not None:
+            done = (step - self._warmup_steps) / (self._steps - self._warmup_steps)
+            return 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+        if self._recipe.schedule == "steps":
+            passed = [tf.cast(step >= boundary, tf.float32) for boundary in self._recipe.decay_steps]
+            return self._recipe.decay_factor ** tf.add_n([*passed, 0.0])
+        return 1.0
 
 
 def make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:

@@ -201,8 +201,9 @@ def test_plan_of_less_than_a_step(numbers, name):
     assert str(raised.value) == f"{name}: {value} is not a number of steps; give 1 or more"
 
 
-def rates(at, *, steps, warmup_steps=4):
-    recipe = tiny.configuration(learning_rate=0.2, warmup_steps=warmup_steps).training
+def rates(at, *, steps, **changes):
+    """Give the optimizer's rate at some steps, with a rate of .2 and a warm-up of 4 steps unless changed."""
+    recipe = tiny.configuration(**({"learning_rate": 0.2, "warmup_steps": 4} | changes)).training
     optimizer = make_optimizer(recipe, Slope(), steps=steps)
     values = []
     for step in at:
@@ -212,22 +213,56 @@ def rates(at, *, steps, warmup_steps=4):
 
 
 def test_rate_warms_up_and_falls_to_zero_along_a_cosine():
-    expected = [0, 0.05, 0.1, 0.15, 0.2, 0.1 + 0.1 * math.sqrt(0.5), 0.1, 0, 0]
+    expected = [0.04, 0.08, 0.12, 0.16, 0.2, 0.1 + 0.1 * math.sqrt(0.5), 0.1, 0, 0]
     assert rates([0, 1, 2, 3, 4, 14, 24, 44, 90], steps=44) == pytest.approx(expected, abs=1e-7)
 
 
 def test_warm_up_takes_at_most_a_tenth_of_the_steps():
-    assert rates([0, 1, 2], steps=20, warmup_steps=50) == pytest.approx([0, 0.1, 0.2])
+    assert rates([0, 1, 2], steps=20, warmup_steps=50, schedule="constant") == pytest.approx([0.2 / 3, 0.4 / 3, 0.2])
     assert rates([0], steps=1, warmup_steps=50) == pytest.approx([0.2])
 
 
-def test_rate_stays_after_the_warm_up_if_the_end_is_not_known():
-    assert rates([0, 2, 4, 1000], steps=None) == pytest.approx([0, 0.1, 0.2, 0.2])
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "steps"])
+def test_rate_stays_after_the_warm_up_if_nothing_is_known_to_lower_it(schedule):
+    assert rates([0, 2, 4, 1000], steps=None, schedule=schedule) == pytest.approx([0.04, 0.12, 0.2, 0.2])
+
+
+def test_constant_rate_stays_though_the_end_is_known():
+    assert rates([4, 50, 99], steps=100, schedule="constant") == pytest.approx([0.2, 0.2, 0.2])
+
+
+@pytest.mark.parametrize("steps", [None, 100])
+def test_rate_is_lowered_at_the_steps_of_the_recipe(steps):
+    recipe = {"schedule": "steps", "decay_steps": [20, 30], "decay_factor": 0.5}
+    assert rates([3, 19, 20, 29, 30, 99], steps=steps, **recipe) == pytest.approx([0.16, 0.2, 0.1, 0.1, 0.05, 0.05])
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate():
     assert rates([0, 5, 10], steps=10, warmup_steps=0) == pytest.approx([0.2, 0.1, 0], abs=1e-7)
     assert rates([0, 5], steps=None, warmup_steps=0) == pytest.approx([0.2, 0.2])
+
+
+# The Object Detection API's own cases (utils/learning_schedules_test.py). A warm-up there begins at a rate of its own:
+# in these two at the rate over the number of warm-up steps and one, which is where ours begins.
+def test_manual_stepping_of_the_object_detection_api():
+    # Of its boundaries; its rates, 1, 2, 3 and 4, have no factor in common.
+    powers = rates(range(10), steps=None, schedule="steps", decay_steps=[2, 3, 7], learning_rate=1, warmup_steps=0)
+    assert powers == pytest.approx([1, 1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001, 0.001])
+
+
+def test_manual_stepping_with_warm_up_of_the_object_detection_api():
+    found = rates(range(9), steps=None, schedule="steps", decay_steps=[6, 8], learning_rate=0.1, warmup_steps=4)
+    assert found == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+def test_manual_stepping_without_boundaries_of_the_object_detection_api():
+    found = rates(range(4), steps=None, schedule="steps", learning_rate=0.01, warmup_steps=0)
+    assert found == pytest.approx([0.01] * 4)
+
+
+def test_cosine_of_the_object_detection_api():
+    found = rates([0, 4, 8, 9, 100, 101], steps=100, schedule="cosine", learning_rate=1, warmup_steps=9)
+    assert found == pytest.approx([0.1, 0.5, 0.9, 1, 0, 0], abs=1e-7)
 
 
 def test_optimizer_is_that_of_the_recipe():
