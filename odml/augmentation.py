@@ -48,14 +48,32 @@ def random_crop(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed:
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
-    cropped, shown = _crop_boxes(boxes, window[0, 0])
-    stays = (shown > 0) & (shown >= share - 1e-6)
-    crops = tf.reduce_any(stays) & (tf.random.stateless_uniform([], keep_seed) >= _KEEP_WHOLE)
+    kept_boxes, kept_classes = crop_boxes(boxes, classes, window[0, 0], min_shown=share)
+    crops = (tf.size(kept_classes) > 0) & (tf.random.stateless_uniform([], keep_seed) >= _KEEP_WHOLE)
     return tf.cond(
         crops,
-        lambda: (tf.slice(image, begin, size), tf.boolean_mask(cropped, stays), tf.boolean_mask(classes, stays)),
+        lambda: (tf.slice(image, begin, size), kept_boxes, kept_classes),
         lambda: (image, boxes, classes),
     )
+
+
+def crop_boxes(
+    boxes: tf.Tensor, classes: tf.Tensor, window: tf.Tensor, *, min_shown: float | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give the objects [n, 4], [n] of a part of the picture, in its frame and cut to it.
+
+    Args:
+        window: float [4] yxyx, the part, 0..1 of the picture.
+        min_shown: 0..1, how much of its box the part must show of an object; what it does not show at all never stays.
+    """
+    top_left = tf.clip_by_value(boxes[:, :2], window[:2], window[2:])
+    bottom_right = tf.clip_by_value(boxes[:, 2:], window[:2], window[2:])
+    shown = tf.reduce_prod(bottom_right - top_left, axis=1)
+    shown = tf.math.divide_no_nan(shown, tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    stays = (shown > 0) & (shown >= min_shown - 1e-6)
+    cropped = tf.concat([top_left - window[:2], bottom_right - window[:2]], axis=1)
+    cropped /= tf.tile(window[2:] - window[:2], [2])
+    return tf.boolean_mask(cropped, stays), tf.boolean_mask(classes, stays)
 
 
 def random_color(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed: tf.Tensor) -> Example:
@@ -71,13 +89,3 @@ def random_color(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed
     image = tf.image.stateless_random_saturation(image, 0.5, 1.5, saturation)
     image = tf.image.stateless_random_hue(image, 0.05, hue)
     return tf.clip_by_value(image, 0.0, 1.0) * 255.0, boxes, classes
-
-
-def _crop_boxes(boxes: tf.Tensor, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Give boxes [N, 4] in the frame of a window [4], cut to it, and the share [N] of each that it shows."""
-    top_left = tf.clip_by_value(boxes[:, :2], window[:2], window[2:])
-    bottom_right = tf.clip_by_value(boxes[:, 2:], window[:2], window[2:])
-    shown = tf.reduce_prod(bottom_right - top_left, axis=1)
-    share = tf.math.divide_no_nan(shown, tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-    corners = tf.concat([top_left - window[:2], bottom_right - window[:2]], axis=1)
-    return corners / tf.tile(window[2:] - window[:2], [2]), share

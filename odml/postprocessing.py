@@ -34,7 +34,7 @@ def suppress(
     """Keep the best of overlapping boxes, class by class, and give them under the exported graph's names.
 
     Suppression sees unclipped boxes, the result is clipped to the image, and a box that lies wholly outside is never
-    detected (TF Object Detection API, ``multiclass_non_max_suppression``).
+    detected (TF Object Detection API, ``multiclass_non_max_suppression``; there it may suppress others, here not).
 
     Args:
         boxes: float [B, A, q, 4] yxyx, 0..1 of the image; q is 1, shared by all classes, or C.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from odml.augmentation import random_color, random_crop, random_horizontal_flip
+from odml.augmentation import crop_boxes, random_color, random_crop, random_horizontal_flip
 from tests.tiny import draw
 
 OPERATIONS = [random_horizontal_flip, random_crop, random_color]
@@ -69,16 +69,24 @@ def test_picture_without_objects(operation):
         assert classes.shape == (0,)
 
 
-def flipped(seed):
-    return random_horizontal_flip(IMAGE, BOXES, CLASSES, seed=seed)
+def flipped(seed, boxes=BOXES):
+    return random_horizontal_flip(IMAGE, boxes, CLASSES, seed=seed)
 
 
-def test_flip_mirrors_left_and_right():
-    image, boxes, classes = next(result for result in map(flipped, seeds(20)) if not np.array_equal(result[0], IMAGE))
+@pytest.mark.parametrize(
+    ("boxes", "mirrored"),
+    [
+        (BOXES, [[12 / 60, 40 / 80, 36 / 60, 72 / 80], [20 / 60, 4 / 80, 56 / 60, 32 / 80]]),
+        # The original's (core/preprocessor_test).
+        (tf.constant([[0, 0.25, 0.75, 1], [0.25, 0.5, 0.75, 1]]), [[0, 0, 0.75, 0.75], [0.25, 0, 0.75, 0.5]]),
+    ],
+    ids=["drawn", "original"],
+)
+def test_flip_mirrors_left_and_right(boxes, mirrored):
+    results = (flipped(seed, boxes) for seed in seeds(20))
+    image, boxes, classes = next(result for result in results if not np.array_equal(result[0], IMAGE))
     assert np.array_equal(image, IMAGE[:, ::-1])
-    assert boxes.numpy() == pytest.approx(
-        np.array([[12 / 60, 40 / 80, 36 / 60, 72 / 80], [20 / 60, 4 / 80, 56 / 60, 32 / 80]])
-    )
+    assert boxes.numpy() == pytest.approx(np.array(mirrored), abs=1e-6)
     assert classes.numpy().tolist() == [2, 1]
 
 
@@ -108,6 +116,42 @@ def test_crop_keeps_pixels_as_they_are():
 def test_crops_keep_the_classes_of_the_objects_that_stay():
     kept = [random_crop(IMAGE, BOXES, CLASSES, seed=seed)[2].numpy().tolist() for seed in seeds(40)]
     assert {tuple(classes) for classes in kept} == {(2, 1), (2,), (1,)}
+
+
+# The original's part of a picture of 200 x 400, from (6, 143), 190 x 237 (core/preprocessor_test).
+WINDOW = tf.constant([0.03, 0.3575, 0.98, 0.95])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "kept", "expected"),
+    [
+        (
+            [[0.1, 0.1, 0.8, 0.3], [0.2, 0.4, 0.75, 0.75], [0.3, 0.1, 0.4, 0.7]],
+            [2, 3],
+            [[0.178947, 0.07173, 0.75789469, 0.66244733], [0.28421, 0, 0.38947365, 0.57805908]],
+        ),
+        (
+            [[0, 0.25, 0.75, 1], [0.25, 0.5, 0.75, 1]],
+            [1, 2],
+            [[0, 0, 0.75789469, 1], [0.23157893, 0.24050637, 0.75789469, 1]],
+        ),
+        ([], [], []),
+    ],
+    ids=["random_crop_image", "strict_random_crop_image", "no objects"],
+)
+def test_objects_of_a_part_are_cut_to_it_and_in_its_frame(boxes, kept, expected):
+    boxes = tf.reshape(tf.constant(boxes, tf.float32), [-1, 4])
+    cropped, classes = crop_boxes(boxes, tf.range(1, len(boxes) + 1), WINDOW, min_shown=0.3)
+    assert cropped.numpy() == pytest.approx(np.reshape(expected, [-1, 4]), abs=1e-5)
+    assert classes.numpy().tolist() == kept
+
+
+@pytest.mark.parametrize(("min_shown", "kept"), [(0.0, [1, 2]), (0.25, [1, 2]), (0.26, [1]), (1.0, [1])])
+def test_objects_stay_by_the_share_that_is_shown(min_shown, kept):
+    # All, a quarter, and nothing but an edge of the object is in the left half.
+    boxes = tf.constant([[0, 0, 1, 0.5], [0, 0.4, 1, 0.8], [0, 0.5, 1, 1]])
+    _, classes = crop_boxes(boxes, tf.constant([1, 2, 3]), tf.constant([0, 0, 1, 0.5]), min_shown=min_shown)
+    assert classes.numpy().tolist() == kept
 
 
 def test_crops_are_distributed_as_the_original_s(shared: Path):
