@@ -90,8 +90,8 @@ class FasterRCNN(keras.Model):
             [B, N, C + 1] logits, background first. And ``image_sizes`` int32 [B, 2] after resizing.
         """
         images, sizes = self._prepare(images, sizes)
-        outputs = self._first_stage(images, sizes, training=training)
-        outputs["anchors"] = tf.clip_by_value(outputs["anchors"], 0.0, 1.0)
+        outputs, grid = self._first_stage(images, training=training)
+        outputs["anchors"] = tf.clip_by_value(grid / _pixels(sizes), 0.0, 1.0)
         proposals, count = self._propose(outputs)
         second = self._second_stage(outputs["rpn_features_to_crop"], self._padded(proposals, images, sizes), training)
         return outputs | second | {"proposal_boxes_normalized": proposals, "num_proposals": count, "image_sizes": sizes}
@@ -107,7 +107,8 @@ class FasterRCNN(keras.Model):
         columns = tf.sequence_mask(sizes[:, 1], shape[2])[:, None, :, None]
         return tf.where(rows & columns, tf.cast(images, tf.float32) - _MEAN, 0.0), sizes
 
-    def _first_stage(self, x: tf.Tensor, sizes: tf.Tensor, *, training: bool) -> Tensors:
+    def _first_stage(self, x: tf.Tensor, *, training: bool) -> tuple[Tensors, tf.Tensor]:
+        """Give the first stage's raw outputs, without the anchors, and these [A, 4] in pixels."""
         with keras.name_scope("FirstStageFeatureExtractor"):
             features = self.backbone(x, training=training)
         hidden = self.rpn_conv(features)
@@ -115,13 +116,13 @@ class FasterRCNN(keras.Model):
             codes, logits = self.rpn_boxes(hidden), self.rpn_classes(hidden)
         batch, rows, columns = tf.unstack(tf.shape(features)[:3])
         grid = anchors.grid_anchors(rows, columns, stride=STRIDE, **self.configuration.anchors.model_dump())
-        return {
+        outputs = {
             "rpn_features_to_crop": features,
             "rpn_box_predictor_features": hidden,
-            "anchors": grid / tf.tile(tf.cast(sizes, tf.float32), [1, 2])[:, None],
             "rpn_box_encodings": tf.reshape(codes, [batch, -1, 4]),
             "rpn_objectness_predictions_with_background": tf.reshape(logits, [batch, -1, 2]),
         }
+        return outputs, grid
 
     def _propose(self, outputs: Mapping[str, tf.Tensor], usable: tf.Tensor | None = None) -> tuple[tf.Tensor, ...]:
         """Give the most object-like boxes [B, N, 4] that do not overlap too much, padded with 0, and how many [B]."""
@@ -141,8 +142,7 @@ class FasterRCNN(keras.Model):
     @staticmethod
     def _padded(boxes: tf.Tensor, images: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         """Give boxes [B, N, 4] as parts of the images with their padding."""
-        share = tf.cast(sizes, tf.float32) / tf.cast(tf.shape(images)[1:3], tf.float32)
-        return boxes * tf.tile(share, [1, 2])[:, None]
+        return boxes * _pixels(sizes) / _pixels(tf.shape(images)[None, 1:3])
 
     def _second_stage(self, features: tf.Tensor, boxes: tf.Tensor, training: bool) -> Tensors:
         """Classify and refine boxes [B, N, 4], 0..1 of the features [B, h, w, c] as a whole."""
@@ -175,25 +175,31 @@ class FasterRCNN(keras.Model):
             ``regularization`` if the configuration has a weight decay.
         """
         images, sizes = self._prepare(batch["images"], batch.get("sizes"))
-        first = self._first_stage(images, sizes, training=training)
+        first, grid = self._first_stage(images, training=training)
+        first["anchors"] = grid / _pixels(sizes)
         # As in the original, anchors that cross the border take no part in training.
         usable = tf.reduce_all((first["anchors"] >= 0) & (first["anchors"] <= 1), axis=-1)
         proposals, count = self._propose(first, usable)
         drawn = self._draw_proposals(tf.stop_gradient(proposals), count, batch)
         boxes = self._padded(drawn["boxes"], images, sizes)
         second = self._second_stage(first["rpn_features_to_crop"], boxes, training)
-        return self._first_losses(first, usable, batch) | self._second_losses(second, drawn) | self._regularization()
+        # Matched in pixels, where many an IoU is a round number: exactly a threshold, as the original sees it.
+        matches = self._match_anchors(grid, batch["boxes"] * _pixels(sizes), batch["classes"] > 0, usable)
+        return self._first_losses(first, matches, batch) | self._second_losses(second, drawn) | self._regularization()
 
-    def _first_losses(self, first: Tensors, usable: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> Tensors:
-        settings, weights = self.configuration.rpn, self.configuration.losses
-        matches = targets.match(
-            first["anchors"],
-            batch["boxes"],
-            batch["classes"] > 0,
+    def _match_anchors(self, grid: tf.Tensor, boxes: tf.Tensor, is_object: tf.Tensor, usable: tf.Tensor) -> tf.Tensor:
+        settings = self.configuration.rpn
+        return targets.match(
+            grid,
+            boxes,
+            is_object,
             threshold=settings.matched_threshold,
             unmatched_threshold=settings.unmatched_threshold,
             usable=usable,
         )
+
+    def _first_losses(self, first: Tensors, matches: tf.Tensor, batch: Mapping[str, tf.Tensor]) -> Tensors:
+        settings, weights = self.configuration.rpn, self.configuration.losses
         target = targets.assign(first["anchors"], batch["boxes"], batch["classes"], matches)
         is_object = target["is_object"]
         drawn = targets.sample(
@@ -301,6 +307,11 @@ class Dense(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Give [B, units] for x [B, C]."""
         return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+
+
+def _pixels(sizes: tf.Tensor) -> tf.Tensor:
+    """Turn sizes [B, 2] (height, width) into what takes boxes [B, N, 4] from 0..1 to pixels: [B, 1, 4]."""
+    return tf.tile(tf.cast(sizes, tf.float32), [1, 2])[:, None]
 
 
 def _mean(values: tf.Tensor, where: tf.Tensor, *, over: tf.Tensor) -> tf.Tensor:
