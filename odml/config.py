@@ -241,12 +241,14 @@ def validate(data: Mapping[str, Any], *, where: str) -> Configuration:
 def _validate(data: Mapping[str, Any], where: Callable[[_Key], str]) -> Configuration:
     family = CONFIGURATIONS.get(str(data.get("architecture")), _AnyFamily)
     try:
-        return family.model_validate(data)
+        made = family.model_validate(data)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = first["loc"]
         name = ".".join(str(part) for part in key)
         raise ConfigurationError(f"{where(key)}: {name}: {_explain(first, family)}") from None
+    assert isinstance(made, Configuration)
+    return made
 
 
 class _AnyFamily(pydantic.BaseModel):
