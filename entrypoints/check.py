@@ -23,7 +23,8 @@ def check() -> None:
         "GPUs": _gpus,
         "tracking store": _tracking_store,
         "model registry": _model_registry,
-        "ImageNet weights": _weights,
+        "COCO weights": lambda: _weights("coco"),
+        "ImageNet weights": lambda: _weights("imagenet"),
     }
     missing = [name for name, look in checks.items() if not _report(name, look)]
     if missing:
@@ -78,12 +79,16 @@ def _model_registry() -> str:
     return tracking.open_registry()
 
 
-def _weights() -> str:
-    from odml.initial_weights import imagenet_path
+def _weights(kind: str) -> str:
+    from odml.initial_weights import cached
 
-    path = imagenet_path()
+    paths = cached()[kind]
+    there = [path.name for path in paths if path.is_file()]
     # Their absence is no failure: transfer_learn downloads them, and train needs none.
-    return str(path) if path.is_file() else f"not yet in {path}; transfer_learn downloads them, or put the file there"
+    missing = [path.name for path in paths if not path.is_file()]
+    found = f"{', '.join(there)} in {paths[0].parent}" if there else f"none yet in {paths[0].parent}"
+    note = f"; transfer_learn downloads what it needs there, or put it there: {', '.join(missing)}" if missing else ""
+    return found + note
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
       CheckpointError           a training checkpoint that is missing, incomplete or of another network
       ExportError               an export folder that is missing, incomplete or differs from its checkpoint
       TrackingError             an MLflow run, artifact or model that cannot be found or used
+      DownloadError             a file that cannot be downloaded, or is not the one that was published
 
 Entry points turn an OdmlError into its message and exit code 1. Wrong calls of the library raise ValueError.
 """
@@ -53,3 +54,7 @@ class ExportError(OdmlError):
 
 class TrackingError(OdmlError):
     """An MLflow run, artifact or model cannot be found or used."""
+
+
+class DownloadError(OdmlError):
+    """A file cannot be downloaded, or is not the one that was published."""
