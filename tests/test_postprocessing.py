@@ -37,16 +37,21 @@ def test_codes_are_decoded():
     assert decode(CODES, ANCHORS).numpy() == pytest.approx(BOXES.numpy(), abs=1e-4)
 
 
-def test_decoding_undoes_encoding_in_a_batch():
+@pytest.mark.parametrize(
+    "anchors", [ANCHORS, tf.stack([ANCHORS, ANCHORS[::-1]])], ids=["shared anchors", "anchors of each image"]
+)
+def test_decoding_undoes_encoding_in_a_batch(anchors):
     boxes = tf.stack([BOXES, BOXES + 0.25])
-    assert decode(encode(boxes, ANCHORS), ANCHORS).numpy() == pytest.approx(boxes.numpy(), abs=1e-4)
+    assert decode(encode(boxes, anchors), anchors).numpy() == pytest.approx(boxes.numpy(), abs=1e-4)
 
 
 def found_in(boxes, scores, *, score_threshold=0.1, iou_threshold=0.5, per_class=4, total=4):
+    boxes = np.asarray(boxes, np.float32)
+    boxes = boxes if boxes.ndim == 4 else boxes[:, :, None]
     return {
         name: value.numpy()
         for name, value in suppress(
-            tf.constant(np.asarray(boxes, np.float32)),
+            tf.constant(boxes),
             tf.constant(np.asarray(scores, np.float32)),
             score_threshold=score_threshold,
             iou_threshold=iou_threshold,
@@ -73,14 +78,82 @@ def test_one_class():
     assert found["detection_boxes"][0] * SIZE == pytest.approx(EIGHT_BOXES[[3, 0, 5]], abs=1e-3)
 
 
-def test_images_of_a_batch_do_not_suppress_one_another_and_are_padded_with_zeros():
-    boxes = np.stack([EIGHT_BOXES[:4], EIGHT_BOXES[4:]]) / SIZE
-    found = found_in(boxes, np.stack([EIGHT_SCORES[:4], EIGHT_SCORES[4:]]))
-    assert found["num_detections"].tolist() == [2, 3]
-    assert found["detection_scores"].tolist() == np.float32([[0.95, 0.9, 0, 0], [0.85, 0.5, 0.3, 0]]).tolist()
-    assert found["detection_classes"].tolist() == [[1, 1, 1, 1], [2, 1, 1, 1]]
-    assert found["detection_boxes"][0, 2:].tolist() == [[0, 0, 0, 0]] * 2
+# Those of each class: the first class has the eight boxes.
+PER_CLASS_BOXES = np.stack(
+    [
+        EIGHT_BOXES,
+        [
+            [0, 0, 4, 5],
+            [0, 0.1, 2, 1.1],
+            [0, -0.1, 1, 0.9],
+            [0, 10, 1, 11],
+            [0, 10.1, 1, 11.1],
+            [0, 100, 1, 101],
+            [0, 999, 2, 1004],
+            [0, 999, 2, 1002.7],
+        ],
+    ],
+    axis=1,
+)
+
+
+def test_each_class_may_have_its_own_boxes():
+    found = found_in(PER_CLASS_BOXES[None] / SIZE, EIGHT_SCORES[None])
+    expected = np.array([[0, 10, 1, 11], [0, 0, 1, 1], [0, 999, 2, 1004], [0, 100, 1, 101]])
+    assert found["detection_boxes"][0] * SIZE == pytest.approx(expected, abs=1e-3)
+    assert found["detection_scores"].tolist() == np.float32([[0.95, 0.9, 0.85, 0.3]]).tolist()
+    assert found["detection_classes"].tolist() == [[1, 1, 2, 1]]
+
+
+FIRST, SECOND = [[0, 10, 1, 11], [0, 0, 1, 1]], [[0, 999, 2, 1004], [0, 10.1, 1, 11.1], [0, 100, 1, 101]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "boxes", "scores", "classes"),
+    [
+        ([SIZE, SIZE], [FIRST, SECOND], [[0.95, 0.9], [0.85, 0.5, 0.3]], [[1, 1], [2, 1, 1]]),
+        ([200, 200], [FIRST, SECOND[1:]], [[0.95, 0.9], [0.5, 0.3]], [[1, 1], [1, 1]]),
+        ([5, 200], [FIRST[1:], SECOND[1:]], [[0.9], [0.5, 0.3]], [[1], [1, 1]]),
+    ],
+    ids=["within", "some outside", "windows of each image"],
+)
+def test_images_of_a_batch_are_suppressed_apart_clipped_and_padded_with_zeros(sizes, boxes, scores, classes):
+    scale = np.reshape(sizes, [2, 1, 1, 1])
+    found = found_in(np.stack([PER_CLASS_BOXES[:4], PER_CLASS_BOXES[4:]]) / scale, EIGHT_SCORES.reshape(2, 4, 2))
+    assert found["num_detections"].tolist() == [len(each) for each in boxes]
+    for image in range(2):
+        padding = 4 - len(boxes[image])
+        expected = np.array(boxes[image] + [[0] * 4] * padding)
+        assert found["detection_boxes"][image] * sizes[image] == pytest.approx(expected, abs=1e-3)
+        assert found["detection_scores"][image].tolist() == np.float32(scores[image] + [0] * padding).tolist()
+        assert found["detection_classes"][image].tolist() == classes[image] + [1] * padding
     assert {value.dtype for value in found.values()} == {np.dtype(np.float32)}
+
+
+def test_boxes_are_clipped_to_the_image_and_those_outside_are_not_detected():
+    # core/box_list_ops_test, a window of 9 x 14.
+    boxes = [
+        [5, 5, 6, 6],
+        [-1, -2, 4, 5],
+        [2, 3, 5, 9],
+        [0, 0, 9, 14],
+        [-100, -100, 300, 600],
+        [-10, -10, -9, -9],
+    ]
+    scores = np.linspace(0.9, 0.4, 6)[None, :, None]
+    found = found_in(np.array([boxes]) / [9, 14, 9, 14], scores, iou_threshold=1.0, per_class=6, total=6)
+    expected = [[5, 5, 6, 6], [0, 0, 4, 5], [2, 3, 5, 9], [0, 0, 9, 14], [0, 0, 9, 14], [0, 0, 0, 0]]
+    assert found["num_detections"].tolist() == [5]
+    assert found["detection_boxes"][0] * [9, 14, 9, 14] == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_anchors_outside_the_image_are_not_detected():
+    # ssd_meta_arch_test: codes of zero, one score for all.
+    anchors = tf.constant([[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [1, 1, 1.5, 1.5]])
+    boxes = decode(tf.zeros([2, 4, 4]), anchors)
+    found = found_in(boxes, np.full([2, 4, 1], 0.5), iou_threshold=1.0, per_class=5, total=5)
+    assert found["num_detections"].tolist() == [3, 3]
+    assert found["detection_boxes"][1] == pytest.approx(np.pad(anchors[:3], [[0, 2], [0, 0]]), abs=1e-6)
 
 
 def test_suppression_sees_boxes_before_they_are_clipped():
