@@ -1,8 +1,10 @@
-"""Records -> batches of equal-sized images with padded ground truth.
+"""Records -> batches of images with padded ground truth.
 
-A batch is a dict: ``images`` float32 [B, H, W, 3], RGB, 0..255; ``boxes`` float32 [B, M, 4] yxyx, 0..1 of the image;
-``classes`` int32 [B, M] from 1, 0 for padding; ``difficult`` bool [B, M]. M is the largest count of the batch and may
-be 0. Training batches have no ``difficult``: such objects are learned like any other.
+A batch is a dict: ``images`` float32 [B, H, W, 3], RGB, 0..255, smaller ones padded with 0 at the bottom and right;
+``boxes`` float32 [B, M, 4] yxyx, 0..1 of the image without its padding; ``classes`` int32 [B, M] from 1, 0 for padding.
+M is the largest count of the batch and may be 0. Training batches have ``sizes`` int32 [B, 2], height and width of each
+image without its padding; evaluation batches have ``difficult`` bool [B, M]: in training such objects are learned like
+any other.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def training_batches(
     """Give endless batches of the training records, shuffled and augmented, the same for the same seed.
 
     Args:
-        resize: image [H, W, 3] -> float32 [h, w, 3], the same size for all (the architecture's).
+        resize: image [H, W, 3] -> float32 [h, w, 3] (the architecture's).
         augment: which random changes to make.
 
     Every epoch shows each example once; a batch may span two epochs. The shuffle buffer holds encoded pictures, at most
@@ -52,7 +54,7 @@ def training_batches(
             resize,
             seed=tf.stack([tf.cast(seed, tf.int64), number]),
         )
-        return {"images": image, "boxes": boxes, "classes": classes}
+        return {"images": image, "sizes": tf.shape(image)[:2], "boxes": boxes, "classes": classes}
 
     loaded = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.padded_batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -64,7 +66,8 @@ def evaluation_batches(
     """Give the first ``examples`` (None: all) examples in the records' order, none dropped, the last batch smaller.
 
     Beside the usual keys a batch has ``heights`` and ``widths`` int32 [B] of the original pictures and ``source_ids``
-    string [B].
+    string [B]. It does not say which part of an image is padding: where ``resize`` gives several sizes, ask for batches
+    of 1, which have none.
     """
     selected = _read(records).take(-1 if examples is None else examples)
 

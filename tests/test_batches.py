@@ -33,6 +33,11 @@ def example(number: int) -> bytes:
     return tiny.serialize(objects, source_id=f"{number}.png", width=80 + number, height=60)
 
 
+def halve(image: tf.Tensor) -> tf.Tensor:
+    """Keep the aspect, as two-stage detectors do: sizes differ."""
+    return tf.image.resize(image, tf.shape(image)[:2] // 2)
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     examples = [example(number) for number in range(EXAMPLES)]
@@ -52,6 +57,7 @@ def test_training_batch_has_equal_images_and_padded_ground_truth(dataset):
     batch = next(iter(training(dataset, batch_size=5)))
     assert {name: (value.dtype, *value.shape) for name, value in batch.items()} == {
         "images": (tf.float32, 5, 30, 40, 3),
+        "sizes": (tf.int32, 5, 2),
         "boxes": (tf.float32, 5, 4, 4),
         "classes": (tf.int32, 5, 4),
     }
@@ -60,6 +66,37 @@ def test_training_batch_has_equal_images_and_padded_ground_truth(dataset):
     assert batch["boxes"][row].numpy() == pytest.approx(
         np.array([[0, 0, 1 / 3, 8 / 82], [0, 8 / 82, 1 / 3, 16 / 82], [0] * 4, [0] * 4])
     )
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Pictures of several sizes with an object in the middle of each."""
+    examples = [
+        tiny.serialize([("red", (width // 4, height // 4, width // 2, height // 2))], width=width, height=height)
+        for width, height in ((80, 60), (60, 100), (120, 40))
+    ]
+    return tiny.write_dataset(tmp_path_factory.mktemp("mixed") / "dataset", train=examples, val=examples)
+
+
+def test_images_of_several_sizes_are_padded_at_the_bottom_and_on_the_right(mixed):
+    batches = training_batches(mixed, batch_size=3, resize=halve, augment=NOTHING, seed=1)
+    (batch,) = batches.take(1)
+    assert batch["images"].shape == (3, 50, 60, 3)
+    assert sorted(batch["sizes"].numpy().tolist()) == [[20, 60], [30, 40], [50, 30]]
+    for image, (height, width), boxes in zip(batch["images"], batch["sizes"], batch["boxes"], strict=True):
+        assert np.all(image[:height, :width] > 0)
+        assert not np.any(image[height:])
+        assert not np.any(image[:, width:])
+        assert boxes.numpy() == pytest.approx(np.array([[0.25, 0.25, 0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("resize", [resize, halve], ids=["one size", "several sizes"])
+def test_sizes_are_those_of_the_augmented_images(mixed, resize):
+    batches = training_batches(mixed, batch_size=3, resize=resize, augment=EVERYTHING, seed=1)
+    for batch in batches.take(4):
+        assert batch["images"].shape[1:3] == tuple(np.max(batch["sizes"], axis=0))
+        if resize is halve:
+            assert len(set(map(tuple, batch["sizes"].numpy().tolist()))) > 1
 
 
 def test_every_epoch_shows_each_example_once_in_an_order_of_its_own(dataset):
@@ -112,18 +149,20 @@ def test_objects_too_thin_to_be_learned_are_left_out(tmp_path):
     assert batch["classes"].numpy().tolist() == [[1]]
 
 
-def test_training_traces_a_step_once(dataset):
+@pytest.mark.parametrize(("resize", "side"), [(resize, 30), (halve, None)], ids=["one size", "several sizes"])
+def test_training_traces_a_step_once(mixed, resize, side):
     traces = []
 
     @tf.function(autograph=False)
     def step(iterator):
-        traces.append(next(iterator)["boxes"].shape)
+        batch = next(iterator)
+        traces.append((batch["images"].shape[:2].as_list(), batch["boxes"].shape.as_list()))
         return tf.constant(0)
 
-    iterator = iter(training(dataset, batch_size=2))
+    iterator = iter(training_batches(mixed, batch_size=2, resize=resize, augment=EVERYTHING, seed=1))
     for _ in range(6):
         step(iterator)
-    assert [shape.as_list() for shape in traces] == [[2, None, 4]]
+    assert traces == [([2, side], [2, None, 4])]
 
 
 def test_data_set_without_training_records_cannot_be_trained_on(tmp_path):
@@ -155,6 +194,24 @@ def test_evaluation_tells_the_sizes_of_the_original_pictures(dataset):
     assert first["widths"].numpy().tolist() == [80, 81]
     assert first["boxes"].shape == (2, 1, 4)
     assert first["images"].shape == (2, 30, 40, 3)
+
+
+def test_evaluation_of_images_of_several_sizes_one_by_one(mixed):
+    batches = evaluation_batches(mixed.val_records, batch_size=1, resize=halve)
+    traces = []
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    def detect(images):
+        traces.append(images.shape)
+        return tf.shape(images)
+
+    assert [detect(batch["images"]).numpy().tolist() for batch in batches] == [
+        [1, 30, 40, 3],
+        [1, 50, 30, 3],
+        [1, 20, 60, 3],
+    ]
+    assert len(traces) == 1
+    assert batches.element_spec["images"].shape.as_list() == [None, None, None, 3]
 
 
 def test_evaluation_knows_difficult_objects(tmp_path):
