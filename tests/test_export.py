@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,14 +8,11 @@ import tensorflow as tf
 
 from odml import architectures, config
 from odml.errors import ExportError
-from odml.export import Parity, export
+from odml.export import export
 from odml.export.freezing import freeze, trace
-from odml.export.parity import check
-from odml.export.pipeline_config import Symbol, pipeline_config, to_text
 from odml.structures import LabelMap
 from tests.quadrants import LABEL_MAP, Quadrants, coloured
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
 
 # What people run against graphs of the TF Object Detection API, by name and with none of our code.
@@ -130,7 +126,13 @@ def test_model_json_says_where_the_graph_comes_from(graph):
     description = json.loads((graph / "model.json").read_text())
     assert description["step"] == 7
     assert description["label_map"] == ["red", "it's green"]
-    assert description["parity"] == {"raw_difference": pytest.approx(0, abs=1e-6), "compared": 24, "matched": 24}
+    assert description["parity"] == {
+        "raw_difference": pytest.approx(0, abs=1e-6),
+        "rows": 12,
+        "paired": 12,
+        "compared": 24,
+        "matched": 24,
+    }
     assert description["configuration"]["architecture"] == "ssd"
     assert (graph / "labels.pbtxt").read_text() == LABEL_MAP.to_pbtxt()
 
@@ -145,9 +147,16 @@ def test_failed_export_leaves_nothing(tmp_path):
     class Unequal(Quadrants):
         def detect(self, images):
             found = super().detect(images)
-            return found if not tf.executing_eagerly() else found | {"raw_detection_boxes": tf.zeros([1, 4, 4])}
+            return (
+                found
+                if not tf.executing_eagerly()
+                else found | {"raw_detection_boxes": found["raw_detection_boxes"] - 1}
+            )
 
-    with pytest.raises(ExportError, match=r"^frozen_inference_graph\.pb: differs from its checkpoint, by 1\.0 before"):
+    message = (
+        r"^frozen_inference_graph\.pb: differs from its checkpoint, in 12 of 12 rows before suppression \(by 1\.0\)"
+    )
+    with pytest.raises(ExportError, match=message):
         export(Unequal(), tmp_path / "graph", label_map=LABEL_MAP, step=0)
     assert not list(tmp_path.iterdir())
 
@@ -160,19 +169,8 @@ def test_network_with_control_flow_cannot_be_exported():
             (looped,) = tf.while_loop(lambda x: tf.reduce_sum(x) < 0, lambda x: [x + 1.0], [count])
             return found | {"num_detections": looped}
 
-    with pytest.raises(ValueError, match="cannot be exported, its graph has the operations Enter, Exit, Merge"):
+    with pytest.raises(ValueError, match=r"the operations StatelessWhile$"):
         freeze(trace(Loop().detect))
-
-
-def test_detections_are_compared_only_where_their_scores_stand_alone(tmp_path, batch):
-    network = Quadrants()
-    path = tmp_path / "graph.pb"
-    path.write_bytes(freeze(trace(network.detect)).SerializeToString())
-    red, green, black = batch
-    # Red and green have one object each; in black, no quadrant has any score.
-    assert check(path, network.detect, [np.stack([red, green, black])]) == Parity(0.0, 2, 2)
-    # Four quadrants that score alike: suppression may take them in any order.
-    assert check(path, network.detect, [coloured(6, 8, top_left=RED, elsewhere=RED)[None]]) == Parity(0.0, 0, 0)
 
 
 def test_diverged_network_is_not_exported(tmp_path):
@@ -184,77 +182,6 @@ def test_diverged_network_is_not_exported(tmp_path):
         "checkpoint: the network gives values that are not finite; export an earlier step, or train again with a lower"
         " learning rate"
     )
-
-
-def test_graph_of_other_classes_is_told_from_its_network(tmp_path, batch):
-    class Renumbered(Quadrants):
-        def detect(self, images):
-            found = super().detect(images)
-            return found | {"detection_classes": found["detection_classes"] + 1.0}
-
-    path = tmp_path / "graph.pb"
-    path.write_bytes(freeze(trace(Renumbered().detect)).SerializeToString())
-    with pytest.raises(ExportError) as raised:
-        check(path, Quadrants().detect, [batch])
-    assert str(raised.value) == (
-        "graph.pb: differs from its checkpoint, by 0.0 before suppression and in 2 of 2 detections; do not use it,"
-        " and report this"
-    )
-
-
-def test_text_format_of_each_kind_of_value():
-    message = {"name": "a", "kind": Symbol("B"), "on": True, "empty": {}, "many": [1, 2.5], "deep": [{"x": 1e-8}]}
-    assert to_text(message) == ('name: "a"\nkind: B\non: true\nempty {\n}\nmany: 1\nmany: 2.5\ndeep {\n  x: 1e-08\n}\n')
-
-
-def test_pipeline_config_says_what_the_configuration_says():
-    changed = config.load("ssd_mobilenet_v2").model_dump() | {"image_size": [240, 320], "extra_layers": [64, 32]}
-    text = pipeline_config(config.validate(changed, where="test"), 5)
-    assert "    num_classes: 5\n" in text
-    assert "      fixed_shape_resizer {\n        height: 240\n        width: 320\n      }\n" in text
-    assert "        num_layers: 4\n" in text
-    assert "        max_total_detections: 100\n" in text
-
-
-def test_adam_is_named_in_the_pipeline_config():
-    configuration = config.load("ssd_mobilenet_v2").with_training(optimizer="adam", learning_rate=0.001)
-    text = pipeline_config(configuration, 1)
-    assert "    adam_optimizer {\n      learning_rate {\n        cosine_decay_learning_rate {\n" in text
-    assert "learning_rate_base: 0.001\n" in text
-
-
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="no golden files of the TF Object Detection API here")
-def test_pipeline_config_has_the_fields_of_the_object_detection_api():
-    # The golden configuration is the old system's; these fields it leaves at their defaults, or schedules otherwise.
-    others = {
-        "feature_extractor/use_depthwise",
-        "ssd_anchor_generator/reduce_boxes_in_lowest_layer",
-        "data_augmentation_options/random_distort_color",
-        "optimizer/momentum_optimizer",
-        "optimizer/use_moving_average",
-        "momentum_optimizer/learning_rate",
-        "momentum_optimizer/momentum_optimizer_value",
-        "learning_rate/cosine_decay_learning_rate",
-        "cosine_decay_learning_rate/learning_rate_base",
-        "cosine_decay_learning_rate/warmup_steps",
-        "train_config/gradient_clipping_by_norm",
-    }
-    golden = (GOLDEN / "configs" / "ssd-mobilenet-v2_3.config").read_text()
-    assert fields(pipeline_config(config.load("ssd_mobilenet_v2"), 3)) - fields(golden) == others
-
-
-def fields(text):
-    """List each field of a text format message with the message it stands in."""
-    found, inside = set(), [""]
-    for line in map(str.strip, text.splitlines()):
-        if line == "}":
-            inside.pop()
-            continue
-        name = line.split()[0].rstrip(":")
-        found.add(f"{inside[-1]}/{name}")
-        if line.endswith("{"):
-            inside.append(name)
-    return found
 
 
 @pytest.mark.slow

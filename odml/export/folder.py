@@ -24,11 +24,11 @@ import numpy as np
 import tensorflow as tf
 
 import odml
-from odml.config import Configuration
+from odml.config import Configuration, FasterRCNNConfiguration
 from odml.errors import ExportError
 from odml.export.formats import write_checkpoint, write_saved_model
 from odml.export.freezing import freeze, output_names, trace
-from odml.export.parity import Parity, check
+from odml.export.parity import ANCHORS, PROPOSALS, Parity, check
 from odml.export.pipeline_config import pipeline_config
 from odml.structures import LabelMap
 
@@ -72,7 +72,12 @@ def export(
         unfinished = Path(temporary) / folder.name
         unfinished.mkdir()
         _write_graphs(architecture, unfinished)
-        parity = check(unfinished / "frozen_inference_graph.pb", architecture.detect, batches or drawn_batches())
+        parity = check(
+            unfinished / "frozen_inference_graph.pb",
+            architecture.detect,
+            batches or drawn_batches(),
+            pairing=PROPOSALS if isinstance(architecture.configuration, FasterRCNNConfiguration) else ANCHORS,
+        )
         _write_descriptions(architecture, unfinished, label_map=label_map, step=step, parity=parity)
         unfinished.rename(folder)
     return parity
