@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from odml.errors import ConfigurationError
 
@@ -152,6 +152,13 @@ class GridAnchors(_Section):
     aspect_ratios: _Ratios
 
 
+def _at_most(value: float, other: str, info: pydantic.ValidationInfo) -> float:
+    """Refuse a value above that of another key before it."""
+    if value > info.data.get(other, value):
+        raise PydanticCustomError("above", "Input should not be above " + other + f", {info.data[other]}")
+    return value
+
+
 class RPN(_Section):
     """The first stage: which anchors it learns from, and how many proposals it makes.
 
@@ -166,6 +173,11 @@ class RPN(_Section):
     score_threshold: _Fraction
     iou_threshold: _Fraction
     max_proposals: pydantic.PositiveInt
+
+    @pydantic.field_validator("unmatched_threshold")
+    @classmethod
+    def _is_not_above_matched(cls, value: float, info: pydantic.ValidationInfo) -> float:
+        return _at_most(value, "matched_threshold", info)
 
 
 class ROI(_Section):

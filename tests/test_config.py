@@ -322,3 +322,10 @@ def test_file_that_extends_itself(folder):
     write(folder, "parts/a.yml", "extends: b.yml\n")
     write(folder, "parts/b.yml", "extends: ../parts/a.yml\n")
     assert message_of("parts/a.yml") == "parts/a.yml: extends itself; remove it from extends"
+
+
+def test_thresholds_that_cross(folder):
+    path = write(folder, "mine.yml", "extends: faster_rcnn_resnet50\nrpn: {unmatched_threshold: 0.8}\n")
+    assert message_of(path) == (
+        f"{path}: rpn.unmatched_threshold: Input should not be above matched_threshold, 0.7 (found 0.8)"
+    )

@@ -45,8 +45,11 @@ class BatchNorm(keras.layers.Layer):
         scale = self.gamma.value * tf.math.rsqrt(self.moving_variance.value + self.epsilon)
         return scale, self.beta.value - self.moving_mean.value * scale
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Normalise x by its own statistics, and move the moving ones."""
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalise x."""
+        if self.is_fixed(training):
+            scale, shift = self.fold()
+            return x * scale + shift
         gamma, beta = tf.convert_to_tensor(self.gamma.value), tf.convert_to_tensor(self.beta.value)
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=self.epsilon, is_training=True)
         for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -97,7 +100,7 @@ class ConvBN(keras.layers.Layer):
             scale, shift = self.batch_norm.fold()
             x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), shift)
         else:
-            x = self.batch_norm(self._convolve(x, self.kernel.value))
+            x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
         return x if self.activation is None else self.activation(x)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -129,7 +132,7 @@ class DepthwiseConvBN(keras.layers.Layer):
             scale, shift = self.batch_norm.fold()
             x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), shift)
         else:
-            x = self.batch_norm(self._convolve(x, self.kernel.value))
+            x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
         return tf.nn.relu6(x)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
