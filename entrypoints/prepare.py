@@ -55,7 +55,7 @@ def prepare(
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
     preparation.require_room(Path(output_dir) if output_dir else None, output_prefix=output_prefix)
     with start_run("prepare") as run:
-        run.log_configuration({"seed": seed, "val_split": val_split})
+        run.log_parameters({"seed": seed, "val_split": val_split})
         inspection = inspect(images, annotations)
         _log_problems(run, inspection)
         sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)

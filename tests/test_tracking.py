@@ -97,22 +97,20 @@ def test_metrics_are_logged_with_their_step(tracking_store):
     assert tracking.run_metrics(run.id) == {"loss": 1.0, "AP/c:23:": 0.5}
 
 
-def test_configuration_is_parameters_and_a_file(tracking_store):
+def test_settings_are_flat_parameters(tracking_store):
     with start_run("train") as run:
-        run.log_configuration({"seed": 1, "train": {"rate": 0.1, "sizes": [1, 2]}, "empty": {}})
+        run.log_parameters({"seed": 1, "train": {"rate": 0.1, "sizes": [1, 2]}, "empty": {}})
     assert logged(run.id).data.params == {
         "cfg.seed": "1",
         "cfg.train.rate": "0.1",
         "cfg.train.sizes": "[1, 2]",
         "cfg.empty": "{}",
     }
-    text = mlflow.artifacts.load_text(f"{logged(run.id).info.artifact_uri}/configuration.yml")
-    assert text == "seed: 1\ntrain:\n  rate: 0.1\n  sizes:\n  - 1\n  - 2\nempty: {}\n"
 
 
-def test_configuration_of_any_size_is_logged(tracking_store):
+def test_any_number_of_settings_is_logged(tracking_store):
     with start_run("train") as run:
-        run.log_configuration({f"key_{index}": index for index in range(250)})
+        run.log_parameters({f"key_{index}": index for index in range(250)})
     assert len(logged(run.id).data.params) == 250
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -19,20 +19,24 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Input:
-    """Where an input comes from: a run, a registered or logged model of a run, or a folder."""
+    """Where an input comes from: an artifact of a run, a registered or logged model of a run, or a folder."""
 
     run_id: str | None = None
+    artifact: str = ""
     model_uri: str | None = None
     folder: Path | None = None
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an operation asks for: the parameter's name, the operations that make it, the artifact they leave."""
+    """What an operation asks for: the parameter's name, the operations that make it, the artifacts they leave.
+
+    Of several artifacts the first that a run has is taken.
+    """
 
     name: str
     operations: tuple[str, ...]
-    artifact: str
+    artifacts: tuple[str, ...]
 
 
 def find_input(client: MlflowClient, run: Run, value: str, wanted: Wanted) -> Input:
@@ -49,13 +53,13 @@ def find_input(client: MlflowClient, run: Run, value: str, wanted: Wanted) -> In
         TrackingError: nothing fits.
     """
     if not value:
-        return Input(run_id=_latest(client, run, wanted))
+        return _latest(client, run, wanted)
     if value.startswith("models:/"):
-        return Input(run_id=_with_artifact(client, run_of_model(client, value), wanted), model_uri=value)
+        return replace(_of_run(client, run_of_model(client, value), wanted), model_uri=value)
     if Path(value).is_dir():
         return Input(folder=Path(value).resolve())
     if RUN_ID.fullmatch(value):
-        return Input(run_id=_with_artifact(client, value, wanted))
+        return _of_run(client, value, wanted)
     raise TrackingError(
         f"{wanted.name}: {value!r} is neither a run id nor a folder in {Path.cwd()}; "
         f"give a run of {_either(wanted.operations)} or a folder"
@@ -75,29 +79,39 @@ def runs_of(
     yield from sorted(runs, key=lambda run: run.info.start_time, reverse=True)
 
 
-def _latest(client: MlflowClient, run: Run, wanted: Wanted) -> str:
+def _latest(client: MlflowClient, run: Run, wanted: Wanted) -> Input:
     for candidate in runs_of(client, run.info.experiment_id, wanted.operations, {}):
         found = candidate.info.run_id
-        if found != run.info.run_id and client.list_artifacts(found, wanted.artifact):
-            return found
+        artifact = _artifact(client, found, wanted)
+        if found != run.info.run_id and artifact:
+            return Input(run_id=found, artifact=artifact)
     experiment = client.get_experiment(run.info.experiment_id).name
     raise TrackingError(
-        f"experiment {experiment}: no run of {_either(wanted.operations)} with {wanted.artifact}/ found; "
+        f"experiment {experiment}: no run of {_either(wanted.operations)} with {_folders(wanted)} found; "
         f'run "mlflow run . -e {wanted.operations[0]}" first, or pass -P {wanted.name}='
     )
 
 
-def _with_artifact(client: MlflowClient, run_id: str, wanted: Wanted) -> str:
+def _of_run(client: MlflowClient, run_id: str, wanted: Wanted) -> Input:
     try:
-        found = client.list_artifacts(run_id, wanted.artifact)
+        artifact = _artifact(client, run_id, wanted)
     except MlflowException as error:
         raise TrackingError(f"{wanted.name}: run {run_id} is not in {client.tracking_uri}; check the id") from error
-    if not found:
+    if not artifact:
         raise TrackingError(
-            f"{wanted.name}: run {run_id} has no {wanted.artifact}/; give a run of {_either(wanted.operations)}"
+            f"{wanted.name}: run {run_id} has no {_folders(wanted)}; give a run of {_either(wanted.operations)}"
         )
-    return run_id
+    return Input(run_id=run_id, artifact=artifact)
 
 
-def _either(operations: tuple[str, ...]) -> str:
-    return " or ".join(operations)
+def _artifact(client: MlflowClient, run_id: str, wanted: Wanted) -> str:
+    return next((artifact for artifact in wanted.artifacts if client.list_artifacts(run_id, artifact)), "")
+
+
+def _folders(wanted: Wanted) -> str:
+    return _either(tuple(f"{artifact}/" for artifact in wanted.artifacts))
+
+
+def _either(names: tuple[str, ...]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last

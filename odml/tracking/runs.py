@@ -16,7 +16,6 @@ import mlflow
 import mlflow.entities
 import numpy as np
 import pandas as pd
-import yaml
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
@@ -99,16 +98,15 @@ class Run:
         """Log metrics in one request; None is left out, and names are spelled in MLflow's alphabet."""
         self._outbox.add_metrics(metrics, step)
 
-    def log_configuration(self, configuration: Mapping[str, Any]) -> None:
-        """Log a nested configuration as ``configuration.yml`` and, flat, as parameters that begin with ``cfg.``.
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Log nested settings as flat parameters that begin with ``cfg.``.
 
         The prefix keeps them apart from the parameters that ``mlflow run`` logs itself and that cannot change.
         """
-        flat = [Param(mlflow_name(f"cfg.{name}"), str(value)) for name, value in _flatten(configuration)]
+        flat = [Param(mlflow_name(f"cfg.{name}"), str(value)) for name, value in _flatten(parameters)]
         for start in range(0, len(flat), PARAMS_PER_REQUEST):
             send = partial(self._client.log_batch, params=flat[start : start + PARAMS_PER_REQUEST], synchronous=True)
             self._outbox.add_artifact("parameters", partial(send, self.id))
-        self.log_text(yaml.safe_dump(dict(configuration), sort_keys=False, allow_unicode=True), "configuration.yml")
 
     def log_text(self, text: str, name: str) -> None:
         """Store a text as an artifact, for instance ``evaluation/summary.txt``."""
@@ -157,7 +155,7 @@ class Run:
         used = DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
         self._outbox.add_artifact(f"dataset {name}", lambda: self._client.log_inputs(self.id, [used]))
 
-    def input(self, name: str, value: str, *, operations: tuple[str, ...], artifact: str) -> Path:
+    def input(self, name: str, value: str, *, operations: tuple[str, ...], artifact: str | tuple[str, ...]) -> Path:
         """Find what the operation builds on, link this run to it, and give it as a local folder.
 
         The tag ``odml.input.NAME`` says which run it comes from, or which folder; for a ``models:/`` URI the tag
@@ -168,7 +166,7 @@ class Run:
             value: ``""`` for the latest run of the operations in this experiment, whatever its status; or a run id,
                 a folder, a ``models:/`` URI.
             operations: the operations that make such an input, the one to recommend first.
-            artifact: the artifact folder of such a run, for instance "dataset".
+            artifact: the artifact folder of such a run, for instance "dataset"; of several the first that it has.
 
         Returns:
             The folder. With a local artifact store it is the run's own, without a copy; otherwise it is downloaded,
@@ -177,7 +175,8 @@ class Run:
         Raises:
             TrackingError: nothing fits.
         """
-        found = find_input(self._client, self._run, value, Wanted(name, operations, artifact))
+        artifacts = (artifact,) if isinstance(artifact, str) else artifact
+        found = find_input(self._client, self._run, value, Wanted(name, operations, artifacts))
         if found.model_uri:
             self.tag(f"odml.input.{name}.model", found.model_uri)
         if found.folder:
@@ -186,7 +185,7 @@ class Run:
         assert found.run_id
         self.tag(f"odml.input.{name}", found.run_id)
         self._inputs[name] = found.run_id
-        return self._local_copy(found.run_id, artifact)
+        return self._local_copy(found.run_id, found.artifact)
 
     def input_run(self, name: str) -> str | None:
         """Give the id of the run that an input comes from, None if it is a folder."""

@@ -43,7 +43,6 @@ def test_a_data_set_is_kept_in_the_run(folder: AnnotatedFolder):
     assert (dataset.train_examples, dataset.val_examples) == (3, 1)
     assert sorted(path.name for path in artifacts().iterdir()) == [
         "class_counts.json",
-        "configuration.yml",
         "dataset",
         "samples.png",
     ]
@@ -98,7 +97,7 @@ def test_bad_annotations_fail_with_all_of_them_and_nothing_is_written(folder: An
         "2 errors in 1 file; fix them, or leave them out with on_error=skip",
     ]
     assert latest_run().info.status == "FAILED"
-    assert sorted(path.name for path in artifacts().iterdir()) == ["configuration.yml", "problems.txt"]
+    assert sorted(path.name for path in artifacts().iterdir()) == ["problems.txt"]
 
 
 def test_bad_annotations_are_skipped_counted_and_listed(folder: AnnotatedFolder):

@@ -78,6 +78,38 @@ def test_latest_of_several_operations_is_taken(tracking_store):
         assert run.input_run("trained_model") == trained.id
 
 
+def weights_of(run: Run, value: str = "") -> Path:
+    return run.input("weights", value, operations=("transfer_learn", "train", "export"), artifact=("train", "graph"))
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"), [(["graph"], "graph"), (["train"], "train"), (["graph", "train"], "train")], ids=str
+)
+def test_of_several_artifacts_the_first_that_the_run_has_is_taken(tracking_store, left, taken):
+    with start_run("export") as other:
+        for name in left:
+            (other.artifact_folder(name).path / "checkpoint").write_text("1")
+    with start_run("train") as run:
+        assert weights_of(run, other.id) == artifacts_of(other.id) / taken
+        assert weights_of(run) == artifacts_of(other.id) / taken
+
+
+def test_run_with_none_of_several_artifacts_is_an_error(tracking_store):
+    other = prepare()
+    with start_run("train") as run:
+        with pytest.raises(TrackingError) as given:
+            weights_of(run, other)
+        with pytest.raises(TrackingError) as latest:
+            weights_of(run)
+    assert str(given.value) == (
+        f"weights: run {other} has no train/ or graph/; give a run of transfer_learn, train or export"
+    )
+    assert str(latest.value) == (
+        "experiment tests: no run of transfer_learn, train or export with train/ or graph/ found; "
+        'run "mlflow run . -e transfer_learn" first, or pass -P weights='
+    )
+
+
 def test_given_run_is_taken(tracking_store):
     first = prepare()
     prepare()
