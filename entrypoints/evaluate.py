@@ -39,6 +39,7 @@ def evaluate(trained_model: str, step: int, dataset: str, eval_examples: int, gp
         run.tag("odml.model", trained.get("odml.model", model.name))
         run.tag("odml.step", step)
         run.tag("odml.data.digest", data.digest)
+        run.log_text(model.configuration.to_yaml(), "config.yml")
         run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="validation")
         result = Evaluator(run, model, data, label_map=label_map, examples=eval_examples, pictures=PICTURES).evaluate(
             step

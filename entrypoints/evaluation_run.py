@@ -12,7 +12,7 @@ from odml import batches, drawing, evaluation, prediction
 from odml.errors import RecordError
 
 if TYPE_CHECKING:
-    from odml.architectures import SSD
+    from odml.architectures import Architecture
     from odml.records import Dataset
     from odml.structures import Annotation, Detections, LabelMap
     from odml.tracking import Run
@@ -33,12 +33,14 @@ class Evaluator:
     """
 
     def __init__(
-        self, run: Run, model: SSD, dataset: Dataset, *, label_map: LabelMap, examples: int, pictures: int = 4
+        self, run: Run, model: Architecture, dataset: Dataset, *, label_map: LabelMap, examples: int, pictures: int = 4
     ):
         _require_same_classes(dataset, label_map)
         self._run = run
         self._dataset = dataset
         self._examples = dataset.val_examples if examples < 0 else min(examples, dataset.val_examples)
+        # Among others of its batch a smaller image is padded, and padding changes its scores.
+        self._batch_size = BATCH_SIZE if model.fixed_size else 1
         self._resize = model.resize
         self._detect = tf.function(model.detect, autograph=False, reduce_retracing=True)
         self._images = [image.numpy() for image in batches.read_images(dataset.val_records, pictures)]
@@ -48,7 +50,7 @@ class Evaluator:
         annotations, detections = prediction.predict(
             self._detect,
             batches.evaluation_batches(
-                self._dataset.val_records, batch_size=BATCH_SIZE, resize=self._resize, examples=self._examples
+                self._dataset.val_records, batch_size=self._batch_size, resize=self._resize, examples=self._examples
             ),
             self._dataset.label_map,
             examples=self._examples,

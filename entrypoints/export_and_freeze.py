@@ -30,6 +30,7 @@ def export_and_freeze(trained_model: str, step: int, gpus: str) -> None:
         tags = {"odml.step": str(found_step)} | _copied(run.input_tags("trained_model"))
         for name, value in tags.items():
             run.tag(name, value)
+        run.log_text(network.configuration.to_yaml(), "config.yml")
         graph = Path(temporary, "graph")
         parity = export(network, graph, label_map=label_map, step=found_step)
         run.log_metrics(

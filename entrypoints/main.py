@@ -11,11 +11,13 @@ from entrypoints.options import (
     Command,
     annotations_option,
     batch_size_option,
+    configuration_of,
     gpus_option,
     images_option,
     model_option,
     name_option,
     on_error_option,
+    print_config_option,
     seed_option,
     train_steps_option,
     val_split_option,
@@ -45,6 +47,7 @@ from odml.signals import StopSignals
 @gpus_option
 @name_option
 @click.option("--detect-images", default="", help="Folder of images to detect in; --images by default.")
+@print_config_option
 def main(
     images: Path,
     annotations: Path,
@@ -59,12 +62,16 @@ def main(
     gpus: str,
     name: str,
     detect_images: str,
+    print_config: bool,
 ) -> None:
     """Run the whole chain, each step as a child run of this one.
 
     Ctrl-C during training ends the training, and the chain goes on with what was learned; a second one ends the
     chain.
     """
+    if print_config:
+        click.echo(configuration_of(model=model, batch_size=batch_size).to_yaml(), nl=False)
+        return
     if detect_images and not Path(detect_images).is_dir():
         raise ConfigurationError(f"detect_images: there is no folder {detect_images}; give one, or leave it out")
     from odml import tracking

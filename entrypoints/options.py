@@ -14,12 +14,15 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from odml.errors import OdmlError
 from odml.signals import interruptible
+
+if TYPE_CHECKING:
+    from odml.config import Configuration
 
 
 class Command(click.Command):
@@ -88,7 +91,8 @@ model_option = click.option(
     "--model",
     default="ssd_mobilenet_v2",
     show_default=True,
-    help="Name of a configuration that comes with odml, or path of a YAML file.",
+    help="A model that comes with odml (ssd_mobilenet_v2, ssd_mobilenet_v2_plain, ssd_mobilenet_v2_shapes, "
+    "faster_rcnn_resnet50, faster_rcnn_resnet101), or a YAML file that extends one.",
 )
 dataset_option = click.option(
     "--dataset", default="", help="A run of prepare (its id), or a folder of records; the latest run by default."
@@ -97,7 +101,11 @@ train_steps_option = click.option(
     "--train-steps", type=int, default=-1, show_default=True, help="Steps to train; -1 trains until it is stopped."
 )
 batch_size_option = click.option(
-    "--batch-size", type=int, default=24, show_default=True, help="Images in a step, over all GPUs together."
+    "--batch-size",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="Images in a step, over all GPUs together; -1: the model's own.",
 )
 learning_rate_option = click.option(
     "--learning-rate", type=float, default=-1.0, show_default=True, help="Highest learning rate; -1: the model's own."
@@ -116,7 +124,18 @@ eval_examples_option = click.option(
     "--eval-examples", type=int, default=-1, show_default=True, help="Validation images to evaluate; -1: all."
 )
 weights_option = click.option(
-    "--weights", default="imagenet", show_default=True, help="Weights to start from: imagenet, or path of a file."
+    "--weights",
+    default="coco",
+    show_default=True,
+    help="Weights to start from: coco, imagenet, none, a path (folder, tarball, checkpoint, .pb, .h5), a run's id, or "
+    "a models:/ URI.",
+)
+print_config_option = click.option(
+    "--print-config",
+    type=click.BOOL,
+    default=False,
+    show_default=True,
+    help="Print the model's configuration, as the other parameters change it, and stop (true, false).",
 )
 trained_model_option = click.option(
     "--trained-model",
@@ -153,6 +172,7 @@ _TRAINING_OPTIONS = (
     eval_examples_option,
     gpus_option,
     seed_option,
+    print_config_option,
 )
 
 
@@ -161,3 +181,23 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_TRAINING_OPTIONS):
         command = option(command)
     return command
+
+
+def given(number: Any) -> Any:
+    """Give an option's number, or None where it is the -1 that means "not given"."""
+    return None if number < 0 else number
+
+
+def configuration_of(
+    *, model: str, batch_size: int, learning_rate: float = -1, checkpoint_every: int = -1, **others: Any
+) -> Configuration:
+    """Load a model's configuration, changed by those of a command's options that change its training.
+
+    Raises:
+        ConfigurationError: no such model, or a value that is not allowed.
+    """
+    from odml import config
+
+    return config.load(model).with_training(
+        batch_size=given(batch_size), learning_rate=given(learning_rate), checkpoint_every=given(checkpoint_every)
+    )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import click
 import keras
 import tensorflow as tf
 
 from entrypoints.evaluation_run import Evaluator
-from odml import architectures, batches, checkpoints, config, initial_weights, records, tracking, training
-from odml.architectures import SSD
+from entrypoints.options import configuration_of, given
+from odml import architectures, batches, checkpoints, initial_weights, records, tracking, training
+from odml.architectures import Architecture
 from odml.config import Configuration
+from odml.errors import ConfigurationError
 from odml.records import Dataset
 from odml.signals import StopSignals
+from odml.structures import LabelMap
 from odml.tracking import ArtifactFolder, Run
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ logger = logging.getLogger(__name__)
 def train_network(
     operation: str,
     *,
-    weights: str | None,
+    weights: str,
     model: str,
     dataset: str,
     train_steps: int,
@@ -36,13 +39,15 @@ def train_network(
     eval_examples: int,
     seed: int,
 ) -> None:
-    """Train a network in a run of its own; ``weights`` None starts from random ones."""
-    configuration = config.load(model).with_training(
-        batch_size=_given(batch_size), learning_rate=_given(learning_rate), checkpoint_every=_given(checkpoint_every)
+    """Train a network in a run of its own; ``weights`` "none" starts from random ones."""
+    configuration = configuration_of(
+        model=model, batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every
     )
+    if not weights:
+        raise ConfigurationError("weights: is empty; pass coco, imagenet, none, a path, a run's id or a models:/ URI")
     recipe = configuration.training
     plan = training.Plan(
-        steps=_given(train_steps),
+        steps=given(train_steps),
         checkpoint_every=recipe.checkpoint_every,
         eval_every=eval_every if eval_every >= 0 else recipe.checkpoint_every,
     )
@@ -52,10 +57,9 @@ def train_network(
         _log_inputs(run, configuration, data, seed=seed)
         keras.utils.set_random_seed(seed)
         network = architectures.build(configuration, len(data.label_map))
-        if weights is not None:
-            count = initial_weights.load(network, weights)
+        if weights != "none":
+            _start_from(weights, network, run, data.label_map)
             network.freeze(recipe.frozen_blocks)
-            logger.info("%d of %d variables start from %s", count, len(network.variables), weights)
         optimizer = training.make_optimizer(recipe, network, steps=plan.steps)
         folder, events = run.artifact_folder("train"), run.artifact_folder("tensorboard")
         saver = checkpoints.Checkpoints(folder.path, network, data.label_map, optimizer=optimizer)
@@ -76,22 +80,38 @@ def train_network(
     click.echo(f"{outcome.reason} after step {outcome.step}: {run.artifact_uri}/train (run {run.id})")
 
 
-def _given(value: Any) -> Any:
-    """Give an option's value, or None where it is the -1 that means "not given"."""
-    return None if value < 0 else value
-
-
 def _log_inputs(run: Run, configuration: Configuration, data: Dataset, *, seed: int) -> None:
-    run.log_configuration(configuration.model_dump(mode="json") | {"seed": seed})
+    run.log_parameters(configuration.model_dump(mode="json") | {"seed": seed})
+    run.log_text(configuration.to_yaml(), "config.yml")
     run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="training")
     run.tag("odml.data.digest", data.digest)
+
+
+def _start_from(weights: str, network: Architecture, run: Run, label_map: LabelMap) -> None:
+    """Load the weights, tag the run with where they come from, and say how much of the network they fill."""
+    if tracking.is_run_id(weights) or weights.startswith("models:/"):
+        operations = ("transfer_learn", "train", "export_and_freeze")
+        source = str(run.input("weights", weights, operations=operations, artifact=("train", "graph")))
+    else:
+        source = weights
+        path = Path(weights).expanduser()
+        run.tag("odml.input.weights", path.resolve() if path.exists() else weights)
+    summary = initial_weights.load(network, source, label_map).summary()
+    logger.info("%s", summary)
+    run.log_text(f"{summary}\n", "initial_weights.txt")
 
 
 class _Logbook:
     """Sends what a training reports to MLflow and to TensorBoard event files."""
 
     def __init__(
-        self, run: Run, model: SSD, data: Dataset, *, eval_examples: int, folders: tuple[ArtifactFolder, ArtifactFolder]
+        self,
+        run: Run,
+        model: Architecture,
+        data: Dataset,
+        *,
+        eval_examples: int,
+        folders: tuple[ArtifactFolder, ArtifactFolder],
     ):
         self._run = run
         self._folders = folders

@@ -6,14 +6,17 @@ from typing import Any
 
 import click
 
-from entrypoints.options import Command, training_options, weights_option
+from entrypoints.options import Command, configuration_of, training_options, weights_option
 
 
 @click.command(cls=Command)
 @training_options
 @weights_option
-def transfer_learn(gpus: str, weights: str, **options: Any) -> None:
+def transfer_learn(print_config: bool, gpus: str, weights: str, **options: Any) -> None:
     """Fine-tune a network from pre-trained weights; Ctrl-C ends it, and what was learned is kept."""
+    if print_config:
+        click.echo(configuration_of(**options).to_yaml(), nl=False)
+        return
     from odml.gpus import choose
 
     choose(gpus)

@@ -12,7 +12,7 @@ from typing import Protocol
 import keras
 import tensorflow as tf
 
-from odml.architectures import SSD
+from odml.architectures import Architecture
 from odml.config import Training
 from odml.errors import ConfigurationError, TrainingError
 from odml.progress import progress
@@ -56,7 +56,7 @@ class Outcome:
 
 
 def train(
-    model: SSD,
+    model: Architecture,
     batches: tf.data.Dataset,
     *,
     optimizer: keras.optimizers.Optimizer,
@@ -106,7 +106,7 @@ def train(
     return Outcome(step=step, reason="finished" if step == plan.steps else stop.reason or "finished")
 
 
-def make_optimizer(recipe: Training, model: SSD, *, steps: int | None) -> keras.optimizers.Optimizer:
+def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) -> keras.optimizers.Optimizer:
     """Make the optimizer of a recipe, built for the model; its rate follows ``Schedule``."""
     options = {"learning_rate": Schedule(recipe, steps=steps), "global_clipnorm": recipe.clip_gradient_norm}
     optimizer = (
@@ -154,7 +154,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return 1.0
 
 
-def make_step(model: SSD, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
+def make_step(model: Architecture, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
     """Make the function that takes an iterator of batches, trains one step, and gives its losses as scalars.
 
     They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch.

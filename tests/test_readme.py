@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 import yaml
+
+from odml import config
+from odml.config import SSDConfiguration
+from odml.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,6 +44,24 @@ def test_command_names_an_operation_and_its_parameters(command):
         return
     assert set(re.findall(r"-P (\w+)=", command)) <= set(ENTRY_POINTS[operation].get("parameters", {}))
     assert "--env-manager" in command
+
+
+def test_model_file_is_one_that_can_be_trained(tmp_path):
+    (lines,) = re.findall(r"(?:^    .*\n)*^    extends: .*\n(?:^    .*\n)*", README, re.MULTILINE)
+    path = tmp_path / "mine.yml"
+    path.write_text(textwrap.dedent(lines))
+    mine = config.load(str(path))
+    assert isinstance(mine, SSDConfiguration)
+    assert (mine.image_size, mine.anchors.min_scale, mine.training.schedule) == ((512, 512), 0.1, "steps")
+    path.write_text(path.read_text().replace("aspect_ratios", "ratios"))
+    with pytest.raises(ConfigurationError) as raised:
+        config.load(str(path))
+    assert f"    Error: {raised.value}\n".replace(str(path), "/data/mine.yml") in README
+
+
+def test_table_has_the_models_that_come_with_odml():
+    section = README.split("\n## Models and their configuration\n", 1)[1].split("\n## ", 1)[0]
+    assert sorted(re.findall(r"^\| `((?:ssd|faster)\w+)` \|", section, re.MULTILINE)) == config.shipped_models()
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)", README))))

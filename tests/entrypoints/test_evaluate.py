@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from entrypoints.evaluate import evaluate
 from entrypoints.prepare import prepare
 from entrypoints.train import train
-from odml import architectures, tracking
+from odml import architectures, config, tracking
 from odml.architectures import SSD
 from odml.checkpoints import Checkpoints
 from odml.known_datasets import draw_shapes
@@ -85,6 +85,7 @@ def test_result_is_printed_and_kept_as_text_table_and_pictures(training):
     heading, printed = result.stdout.split("\n\n", 1)
     assert heading.startswith("step 10 on ")
     assert printed == summary
+    assert config.load(str(artifacts / "config.yml")) == tiny.configuration()
     table = json.loads((artifacts / "evaluation" / "per_class.json").read_text())
     assert table["columns"] == ["name", "objects", "AP", "AP_50"]
     assert [row[:2] for row in table["data"]] == [["green", 1], ["red", 1]]

@@ -73,6 +73,8 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
     )
     assert Detector.load(graph).label_map == LabelMap(("cat", "dog"))
     assert (graph / "saved_model" / "saved_model.pb").is_file()
+    written = config.load(str(Path(found.info.artifact_uri, "config.yml"))).model_dump()
+    assert (written["image_size"], written["extra_layers"]) == ((64, 64), (16,))
     assert found.data.metrics["export/raw_difference"] < 1e-4
     tags = {name: value for name, value in found.data.tags.items() if name.startswith("odml.")}
     assert {name: tags[name] for name in tags if name not in ("odml.version", "odml.operation")} == {

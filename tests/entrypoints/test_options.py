@@ -7,7 +7,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from entrypoints.options import Command, gpus_option, images_option, seed_option
+from entrypoints.options import (
+    Command,
+    configuration_of,
+    gpus_option,
+    images_option,
+    model_option,
+    print_config_option,
+    seed_option,
+)
+from odml import config
 from odml.errors import RecordError
 
 
@@ -74,3 +83,29 @@ def test_option_that_nobody_declared_is_refused():
     result = run(lambda: None, "--foo", "1")
     assert result.exit_code == 2
     assert "No such option" in result.stderr
+
+
+def test_help_names_the_models_that_come_with_odml():
+    shown = run(model_option(lambda model: None), "--help").stdout
+    named = " ".join(shown.split()).split("(", 1)[1].split(")", 1)[0]
+    assert sorted(named.split(", ")) == config.shipped_models()
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("1", True)])
+def test_switch_is_given_by_a_word_as_mlflow_does(text, value):
+    given = []
+    run(print_config_option(lambda print_config: given.append(print_config)), "--print-config", text)
+    assert given == [value]
+
+
+@pytest.mark.parametrize(("model", "batch_size"), [("ssd_mobilenet_v2", 24), ("faster_rcnn_resnet50", 1)])
+def test_options_that_are_not_given_leave_the_model_as_it_is(model, batch_size):
+    found = configuration_of(model=model, batch_size=-1, learning_rate=-1.0, checkpoint_every=-1)
+    assert found == config.load(model)
+    assert found.training.batch_size == batch_size
+
+
+def test_options_that_are_given_change_the_model():
+    found = configuration_of(model="ssd_mobilenet_v2", batch_size=3, learning_rate=0.5, checkpoint_every=7, seed=1)
+    expected = {"batch_size": 3, "learning_rate": 0.5, "checkpoint_every": 7}
+    assert found == config.load("ssd_mobilenet_v2").with_training(**expected)

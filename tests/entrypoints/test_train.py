@@ -22,7 +22,7 @@ from tensorboard.compat.proto import event_pb2
 
 from entrypoints.train import train
 from entrypoints.transfer_learn import transfer_learn
-from odml import checkpoints
+from odml import checkpoints, config
 from odml.records import Dataset
 from tests import tiny
 from tests.conftest import store_in
@@ -76,6 +76,10 @@ class Training:
     def artifacts(self) -> Path:
         return Path(self.run.info.artifact_uri)
 
+    @property
+    def model(self) -> str:
+        return str(self.dataset.folder.parent / "tiny.yml")
+
 
 @pytest.fixture(scope="module")
 def finished(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Training:
@@ -116,6 +120,8 @@ def test_configuration_and_data_set_are_logged(finished):
     params = finished.run.data.params
     assert (params["cfg.training.batch_size"], params["cfg.training.learning_rate"]) == ("2", "0.125")
     assert (params["cfg.image_size"], params["cfg.seed"]) == ("[64, 64]", "5")
+    written = config.load(str(finished.artifacts / "config.yml"))
+    assert written == config.load(finished.model).with_training(batch_size=2, learning_rate=0.125, checkpoint_every=2)
     (used,) = finished.run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("tiny", finished.dataset.digest[:36])
 
@@ -192,7 +198,10 @@ def test_transfer_learning_starts_from_the_weights(dataset, tracking_store):
 
 def test_missing_weights_fail_the_run(dataset):
     result = run("--train-steps", "1", "--weights", "none.h5", command=transfer_learn)
-    message = "none.h5: there is no such weights file; pass weights=imagenet or a file's path"
+    message = (
+        "none.h5: there is no such weights file; pass weights=coco, imagenet, or the path of a checkpoint, a frozen "
+        "graph or a Keras file"
+    )
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == f"Error: {message}"
     assert latest_run().data.tags["odml.error"] == message
