@@ -37,6 +37,7 @@ def detect(graph: v1.GraphDef, picture: np.ndarray) -> np.ndarray:
     return np.column_stack([tensors[name][0][:count] for name in OUTPUTS[1:]])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*(is deprecated|was deprecated).*")
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_detections_are_those_of_the_released_graph(graphs, shared, photo):
