@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import odml
 from odml import config
-from odml.architectures import SSD, build
+from odml.architectures import Architecture, build
 from odml.errors import CheckpointError
 from odml.structures import LabelMap
 
@@ -32,7 +32,13 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, model: SSD, label_map: LabelMap, *, optimizer: keras.optimizers.Optimizer, keep: int = 5
+        self,
+        folder: Path,
+        model: Architecture,
+        label_map: LabelMap,
+        *,
+        optimizer: keras.optimizers.Optimizer,
+        keep: int = 5,
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._model, self._label_map = folder, model, label_map
@@ -60,7 +66,7 @@ def list_steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def load(folder: Path, step: int | None = None) -> tuple[SSD, LabelMap, int]:
+def load(folder: Path, step: int | None = None) -> tuple[Architecture, LabelMap, int]:
     """Rebuild the network of a folder with the weights of one of its checkpoints.
 
     Args:
@@ -81,7 +87,7 @@ def load(folder: Path, step: int | None = None) -> tuple[SSD, LabelMap, int]:
     return model, label_map, step
 
 
-def restore(model: SSD, path: Path) -> None:
+def restore(model: Architecture, path: Path) -> None:
     """Read a checkpoint's weights into a network; raise CheckpointError if it is damaged or of another network."""
     try:
         reader = tf.train.load_checkpoint(str(path))
@@ -97,7 +103,7 @@ def restore(model: SSD, path: Path) -> None:
         raise CheckpointError(f"{path}: cannot be restored ({reason}); use another checkpoint") from None
 
 
-def _by_name(model: SSD) -> dict[str, keras.Variable]:
+def _by_name(model: Architecture) -> dict[str, keras.Variable]:
     """Give the variables under slim's names: given the model, TensorFlow would not look into its lists of layers."""
     return {variable.path.split("/", 1)[1]: variable for variable in model.variables}
 
@@ -106,7 +112,7 @@ def _enumerate(steps: Sequence[int]) -> str:
     return ", ".join(str(step) for step in steps)
 
 
-def _write_description(folder: Path, model: SSD, label_map: LabelMap) -> None:
+def _write_description(folder: Path, model: Architecture, label_map: LabelMap) -> None:
     description = {
         "odml_version": odml.__version__,
         "label_map": list(label_map.names),
@@ -118,7 +124,7 @@ def _write_description(folder: Path, model: SSD, label_map: LabelMap) -> None:
     os.replace(partial, path)
 
 
-def _read_description(folder: Path) -> tuple[SSD, LabelMap]:
+def _read_description(folder: Path) -> tuple[Architecture, LabelMap]:
     path = folder / "model.json"
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
