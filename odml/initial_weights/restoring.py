@@ -34,7 +34,7 @@ class Restored:
         source: the file or checkpoint.
         restored: how many variables have values of the source, those of ``partly`` among them.
         total: how many variables the network has.
-        partly: of which variables some class columns are fresh.
+        partly: of which variables some class columns are fresh; a class's box columns never are (``class_columns``).
         missing: which variables are fresh: the source does not have them, or in another shape.
         other_shape: those of ``missing`` that the source has, each with both shapes.
         classes: which classes the source has; None if it has no class columns.
@@ -90,26 +90,29 @@ def load(model: Architecture, weights: str, label_map: LabelMap) -> Restored:
 
 
 def _refuse_other_network(source: Source, variables: Mapping[str, keras.Variable], model: Architecture) -> None:
-    """Raise if a source has nothing that fits, or fits by chance only."""
-    shared = [name for name in source.values if name in variables and not has_class_columns(name)]
-    differing = [name for name in shared if source.values[name].shape != tuple(variables[name].shape)]
-    network = f"{model.configuration.architecture} on {model.configuration.backbone}"
+    """Raise if a source has nothing of the backbone, or what fits does so by chance only."""
+    backbone = {name for name in source.values if "FeatureExtractor/" in name}
+    shared = [name for name in variables if name in backbone]
     if not shared:
-        other = f", but such as {min(source.values)}" if source.values else ""
+        examples = sorted(backbone) or sorted(source.values)
+        found = f"but {len(examples)} such as {examples[0]}" if examples else "nor of any network that is known here"
         raise WeightsError(
-            f"{source.where}: has none of the variables of {network}{other}; pass weights of this network"
+            f"{source.where}: fits nothing: it has no variables of {model.configuration.backbone} as "
+            f"{model.configuration.architecture} has it, {found}; pass weights of this network"
         )
+    differing = [name for name in shared if source.values[name].shape != tuple(variables[name].shape)]
     if len(differing) * 2 > len(shared):
         first = _shapes(differing[0], source, variables)
         raise WeightsError(
-            f"{source.where}: {len(differing)} of {len(shared)} variables have another shape there, first {first}; use "
-            "weights of a network as wide as this one (SSD: depth_multiplier)"
+            f"{source.where}: fits nothing: {len(differing)} of {len(shared)} variables of the backbone have another "
+            f"shape, first {first}; pass weights of a network of this width (SSD: depth_multiplier)"
         )
 
 
 def _restore(source: Source, variables: Mapping[str, keras.Variable], label_map: LabelMap) -> Restored:
     count = count_classes(source.values)
     classes = match_classes(label_map, source.names, count) if count is not None else None
+    heads = {name for name in variables if has_class_columns(name) and "/ClassPredictor/" in name}
     partly, missing, other_shape = [], [], []
     for name, variable in variables.items():
         value = _value_for(name, variable, source, classes)
@@ -119,7 +122,7 @@ def _restore(source: Source, variables: Mapping[str, keras.Variable], label_map:
                 other_shape.append(_shapes(name, source, variables))
             continue
         variable.assign(value)
-        if classes and classes.fresh and has_class_columns(name):
+        if classes and classes.fresh and name in heads:
             partly.append(name)
     return Restored(
         source.where,

@@ -65,7 +65,7 @@ def _read_archive(path: Path) -> Source:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-            raise WeightsError(f"{path}: cannot be unpacked ({_first_line(error)}); fetch it anew") from None
+            raise WeightsError(f"{path}: cannot be unpacked ({_first_line(error)}); fetch it again") from None
         try:
             source = _read_folder(Path(folder))
         except WeightsError as error:
@@ -174,4 +174,4 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].rstrip(":") if lines else type(error).__name__
