@@ -255,7 +255,7 @@ def run(folder: Folder, *, tolerance: float, max_unpaired: int, only: str = "") 
             differences += found
             _print_lines(f"{model.name} {picture}", found, tolerance=tolerance, max_unpaired=max_unpaired)
     for name in folder.skipped():
-        print(f"{name}: skipped (no outputs of a network that is known here)")
+        print(f"{name}: skipped (of training, which the tests compare, or of a network that is not known here)")
     if not files:
         raise GoldenError(f"{folder.path}: holds no goldens; name another folder")
     failed = sum(each.exceeds(tolerance, max_unpaired) for each in differences)
