@@ -76,7 +76,25 @@ def test_neighbours_of_one_size_run_as_one_batch_of_at_most_eight():
 def test_batches_of_large_pictures_are_smaller(monkeypatch):
     monkeypatch.setattr(module, "_BATCH_PIXELS", 50)
     images = [coloured(4, 6, top_left=RED, elsewhere=BLACK)] * 5  # 24 pixels each
-    assert [len(batch) for batch in module._batches(images)] == [2, 2, 1]
+    assert [len(batch) for batch in module._batches(images, 8)] == [2, 2, 1]
+
+
+def test_two_stage_detector_takes_pictures_one_by_one(tmp_path, monkeypatch):
+    class Crops(Quadrants):
+        def detect(self, images):
+            boxes = tf.zeros([tf.shape(images)[0], 4])
+            crops = tf.image.crop_and_resize(tf.cast(images, tf.float32), boxes, tf.range(tf.shape(images)[0]), [1, 1])
+            found = super().detect(images)
+            return found | {"num_detections": found["num_detections"] + 0.0 * crops[:, 0, 0, 0]}
+
+    (tmp_path / "frozen_inference_graph.pb").write_bytes(freeze(trace(Crops().detect)).SerializeToString())
+    (tmp_path / "labels.pbtxt").write_text(LABEL_MAP.to_pbtxt())
+    detector = Detector.load(tmp_path)
+    shapes = []
+    network = detector._network
+    monkeypatch.setattr(detector, "_network", lambda images: shapes.append(tuple(images.shape)) or network(images))
+    assert len(detector.detect([coloured(4, 6, top_left=RED, elsewhere=BLACK)] * 3)) == 3
+    assert shapes == [(1, 4, 6, 3)] * 3
 
 
 def test_images_may_come_one_by_one(detector):
