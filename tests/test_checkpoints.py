@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import odml
-from odml import architectures, checkpoints
+from odml import architectures, checkpoints, config
 from odml.architectures import SSD
 from odml.checkpoints import Checkpoints
 from odml.errors import CheckpointError, ConfigurationError
@@ -193,3 +193,18 @@ def test_folder_is_empty_until_the_first_checkpoint(tmp_path, network):
     assert list((tmp_path / "train").iterdir()) == []
     saver.save(1)
     assert (tmp_path / "train" / "model.json").is_file()
+
+
+@pytest.mark.slow
+def test_two_stage_network_comes_back_exactly(tmp_path):
+    data = config.load("faster_rcnn_resnet50").model_dump()
+    data["rpn"] |= {"max_proposals": 4}
+    network = architectures.build(config.validate(data, where="test"), 2)
+    optimizer = make_optimizer(network.configuration.training, network, steps=None)
+    Checkpoints(tmp_path / "train", network, tiny.LABEL_MAP, optimizer=optimizer).save(5)
+    loaded, label_map, step = checkpoints.load(tmp_path / "train")
+    assert (label_map, step) == (tiny.LABEL_MAP, 5)
+    assert loaded.configuration == network.configuration
+    for mine, theirs in zip(loaded.variables, network.variables, strict=True):
+        assert mine.path == theirs.path
+        assert np.array_equal(mine.numpy(), theirs.numpy()), mine.path
