@@ -40,8 +40,8 @@ class FasterRCNN(keras.Model):
         *units, last = UNITS[configuration.backbone]
         settings = configuration.batch_norm.model_dump()
 
-        def make_batch_norm() -> BatchNorm:
-            return BatchNorm(name="BatchNorm", **settings)
+        def make_batch_norm(gamma: float = 1.0) -> BatchNorm:
+            return BatchNorm(name="BatchNorm", gamma=gamma, **settings)
 
         self.backbone = ResNetV1(units, make_batch_norm=make_batch_norm, name=SCOPES[configuration.backbone])
         self.rpn_conv = Conv(_RPN_FILTERS, 3, activation=tf.nn.relu6, stddev=_RPN_STDDEV, name="Conv")
@@ -286,8 +286,12 @@ class FasterRCNN(keras.Model):
         found = postprocessing.suppress(
             boxes, scores[..., 1:] * present[..., None], **self.configuration.detection.model_dump()
         )
-        likeliest = tf.argmax(scores[..., 1:], axis=-1)
-        raw = {"raw_detection_boxes": tf.gather(boxes, likeliest, batch_dims=2), "raw_detection_scores": scores}
+        # One index a row, not none: TensorFlow 1 gathers along an axis that the indices have.
+        likeliest = tf.argmax(scores[..., 1:], axis=-1)[..., None]
+        raw = {
+            "raw_detection_boxes": tf.gather(boxes, likeliest, batch_dims=2)[:, :, 0],
+            "raw_detection_scores": scores,
+        }
         return found | raw
 
 

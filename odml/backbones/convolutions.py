@@ -19,11 +19,12 @@ class BatchNorm(keras.layers.Layer):
     Normalises [B, H, W, C] over B, H, W. In training it uses the batch's statistics and moves the moving ones; when
     not training, when ``train`` is False, or when the layer is frozen (``trainable`` False), it uses the moving ones:
     it then is a scale and a shift for each channel, which belong into the convolution before it (``fold``). The moving
-    variance follows the unbiased variance of the batch, as TF1's did.
+    variance follows the unbiased variance of the batch, as TF1's did. Fresh ``gamma`` is 1, or what it is told.
     """
 
-    def __init__(self, *, momentum: float, epsilon: float, train: bool = True, **options: Any):
+    def __init__(self, *, momentum: float, epsilon: float, train: bool = True, gamma: float = 1.0, **options: Any):
         super().__init__(**options)
+        self.initial_gamma = keras.initializers.Constant(gamma)
         self.momentum = momentum
         self.epsilon = epsilon
         self.train = train
@@ -31,7 +32,7 @@ class BatchNorm(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make gamma, beta and the moving statistics, [C] each."""
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer=self.initial_gamma)
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
         self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", trainable=False)
         self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", trainable=False)

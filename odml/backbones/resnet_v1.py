@@ -14,7 +14,7 @@ from odml.backbones.convolutions import BatchNorm, ConvBN
 UNITS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 SCOPES = {"resnet50": "resnet_v1_50", "resnet101": "resnet_v1_101"}
 
-MakeBatchNorm = Callable[[], BatchNorm]
+MakeBatchNorm = Callable[..., BatchNorm]
 
 
 class Bottleneck(keras.layers.Layer):
@@ -35,7 +35,8 @@ class Bottleneck(keras.layers.Layer):
         self.shortcut = self._convolution(4 * self.depth, 1, "shortcut", stride=self.stride) if widens else None
         self.conv1 = self._convolution(self.depth, 1, "conv1", activation=tf.nn.relu)
         self.conv2 = self._convolution(self.depth, 3, "conv2", stride=self.stride, activation=tf.nn.relu)
-        self.conv3 = self._convolution(4 * self.depth, 1, "conv3")
+        # Fresh units pass their input on (Goyal et al. 2017, 5.1): sixteen sums of two would overflow otherwise.
+        self.conv3 = self._convolution(4 * self.depth, 1, "conv3", gamma=0.0)
 
     def _convolution(
         self,
@@ -45,6 +46,7 @@ class Bottleneck(keras.layers.Layer):
         *,
         stride: int = 1,
         activation: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        gamma: float = 1.0,
     ) -> ConvBN:
         return ConvBN(
             filters,
@@ -52,7 +54,7 @@ class Bottleneck(keras.layers.Layer):
             stride=stride,
             activation=activation,
             pads_evenly=True,
-            batch_norm=self.make_batch_norm(),
+            batch_norm=self.make_batch_norm(gamma=gamma),
             name=name,
         )
 

@@ -7,6 +7,7 @@ import json
 import math
 from types import ModuleType
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,7 +53,7 @@ def rule() -> ModuleType:
 @pytest.fixture(scope="module")
 def network() -> FasterRCNN:
     """A network for pictures of a hundred pixels."""
-    tf.random.set_seed(1)
+    keras.utils.set_random_seed(1)
     return architectures.build(configured({"min_side": 96, "max_side": 160, "rpn": {"max_proposals": 12}}), 2)
 
 

@@ -10,8 +10,8 @@ from odml.backbones.convolutions import BatchNorm, ConvBN
 from odml.backbones.resnet_v1 import UNITS, Bottleneck, ResNetV1, last_stage
 
 
-def make_batch_norm() -> BatchNorm:
-    return BatchNorm(momentum=0.997, epsilon=1e-12, train=False, name="BatchNorm")
+def make_batch_norm(gamma: float = 1.0) -> BatchNorm:
+    return BatchNorm(momentum=0.997, epsilon=1e-12, train=False, gamma=gamma, name="BatchNorm")
 
 
 def ramp(side: int) -> np.ndarray:
