@@ -179,7 +179,9 @@ def test_description_of_a_network_that_is_not_known(folder):
     (folder / "model.json").write_text(json.dumps(description))
     with pytest.raises(ConfigurationError) as raised:
         checkpoints.load(folder)
-    assert str(raised.value) == f"{folder}/model.json: architecture: Input should be 'ssd' (found 'yolo')"
+    assert (
+        str(raised.value) == f"{folder}/model.json: architecture: Input should be 'ssd' or 'faster_rcnn' (found 'yolo')"
+    )
 
 
 def test_names_of_classes_in_any_alphabet(network, tmp_path):
