@@ -97,8 +97,7 @@ def measure_faster_rcnn(folder: Folder | None, backbone: str) -> float:
     """Measure our Faster R-CNN with 300 proposals and 90 classes; give CPU seconds a picture."""
     network = architectures.build(config.load(f"faster_rcnn_{backbone}"), 90)
     if folder:
-        for variable in network.variables:
-            name = variable.path.partition("/")[2]
+        for name, variable in architectures.by_slim_name(network.variables).items():
             variable.assign(folder.rule.value(name, variable.shape))
     picture = _noise(600, 1024) if folder is None else np.asarray(folder.rule.image(600, 1024))
     name = f"Faster R-CNN, {backbone}"

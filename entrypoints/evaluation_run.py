@@ -42,7 +42,11 @@ class Evaluator:
         # Among others of its batch a smaller image is padded, and padding changes its scores.
         self._batch_size = BATCH_SIZE if model.fixed_size else 1
         self._resize = model.resize
-        self._detect = tf.function(model.detect, autograph=False, reduce_retracing=True)
+        self._detect = tf.function(
+            model.detect,
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")],
+            autograph=False,
+        )
         self._images = [image.numpy() for image in batches.read_images(dataset.val_records, pictures)]
 
     def evaluate(self, step: int) -> evaluation.Evaluation:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import odml
 from odml import config
-from odml.architectures import Architecture, build
+from odml.architectures import Architecture, build, by_slim_name
 from odml.errors import CheckpointError
 from odml.structures import LabelMap
 
@@ -43,7 +43,8 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._model, self._label_map = folder, model, label_map
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(variables=_by_name(model), optimizer=optimizer),
+            # Given the model itself, TensorFlow would not look into its lists of layers.
+            tf.train.Checkpoint(variables=by_slim_name(model.variables), optimizer=optimizer),
             str(folder),
             keep,
             checkpoint_name=PREFIX,
@@ -91,7 +92,7 @@ def restore(model: Architecture, path: Path) -> None:
     """Read a checkpoint's weights into a network; raise CheckpointError if it is damaged or of another network."""
     try:
         reader = tf.train.load_checkpoint(str(path))
-        for name, variable in _by_name(model).items():
+        for name, variable in by_slim_name(model.variables).items():
             # TensorFlow's key for an entry of a dict; it writes a slash as ".S".
             value = reader.get_tensor(f"variables/{name.replace('/', '.S')}/.ATTRIBUTES/VARIABLE_VALUE")
             if value.shape != variable.shape:
@@ -101,11 +102,6 @@ def restore(model: Architecture, path: Path) -> None:
     except (tf.errors.OpError, ValueError, IndexError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: cannot be restored ({reason}); use another checkpoint") from None
-
-
-def _by_name(model: Architecture) -> dict[str, keras.Variable]:
-    """Give the variables under slim's names: given the model, TensorFlow would not look into its lists of layers."""
-    return {variable.path.split("/", 1)[1]: variable for variable in model.variables}
 
 
 def _enumerate(steps: Sequence[int]) -> str:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import keras
 import tensorflow as tf
+
+
+def weight_decay(variables: Iterable[keras.Variable], rate: float) -> tf.Tensor:
+    """Give half the rate times the sum of squares of the convolutions' and dense layers' kernels, a scalar.
+
+    As in slim, depthwise kernels, biases and batch normalisation are free.
+    """
+    return rate * tf.add_n([tf.nn.l2_loss(variable.value) for variable in variables if variable.name == "weights"])
 
 
 def sigmoid_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

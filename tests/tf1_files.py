@@ -10,12 +10,12 @@ import tensorflow as tf
 import tensorflow.compat.v1 as v1
 from tensorflow.core.protobuf import saver_pb2
 
-from odml.architectures import Architecture
+from odml.architectures import Architecture, by_slim_name
 
 
 def values_of(network: Architecture) -> dict[str, np.ndarray]:
     """Give a network's variables under slim's names."""
-    return {variable.path.split("/", 1)[1]: variable.numpy() for variable in network.variables}
+    return {name: variable.numpy() for name, variable in by_slim_name(network.variables).items()}
 
 
 def write_checkpoint(prefix: Path, values: Mapping[str, np.ndarray], *, version: int = saver_pb2.SaverDef.V2) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import keras
 
 from odml.architectures.faster_rcnn import FasterRCNN
 from odml.architectures.ssd import SSD
@@ -20,3 +22,8 @@ def build(configuration: Configuration, num_classes: int) -> Architecture:
         num_classes: without background, at least 1.
     """
     return ARCHITECTURES[configuration.architecture](configuration, num_classes)
+
+
+def by_slim_name(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
+    """Give variables of a network under the names that slim's checkpoints have: the path without the network's own."""
+    return {variable.path.split("/", 1)[1]: variable for variable in variables}

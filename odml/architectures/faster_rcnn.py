@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from odml import anchors, losses, postprocessing, targets
+from odml.architectures.resizing import resize_bilinear
 from odml.backbones.convolutions import BatchNorm, Conv
 from odml.backbones.resnet_v1 import SCOPES, UNITS, ResNetV1, last_stage
 from odml.config import FasterRCNNConfiguration
@@ -51,29 +52,26 @@ class FasterRCNN(keras.Model):
         self.last_stage = last_stage(last, make_batch_norm=make_batch_norm)
         self.boxes = Dense(num_classes * 4, name="BoxEncodingPredictor")
         self.classes = Dense(num_classes + 1, name="ClassPredictor")
-        self(tf.zeros([1, 64, 64, 3]), sizes=tf.constant([[64, 64]]))
+        self._make_variables()
+
+    def _make_variables(self) -> None:
+        """Run both stages on next to nothing: the second one on all proposals would take seconds and gigabytes."""
+        with keras.name_scope(self.name):
+            first, _ = self._first_stage(tf.zeros([1, STRIDE, STRIDE, 3]), training=False)
+            self._second_stage(first["rpn_features_to_crop"], tf.zeros([1, 1, 4]), training=False)
+        self.built = True
 
     def freeze(self, blocks: int) -> None:
         """Keep the backbone's first convolution and so many stages from being trained; 0 freezes nothing."""
         self.backbone.freeze(blocks)
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
-        """Resize images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255.
-
-        TF1's sampling (corners at pixel centres are not moved by half a pixel), which the released weights know.
-        """
-        batch = images if images.shape.rank == 4 else images[None]
-        sides = tf.cast(tf.shape(batch)[1:3], tf.float32)
+        """Resize images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
+        sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
         scale = tf.minimum(
             self.configuration.min_side / tf.reduce_min(sides), self.configuration.max_side / tf.reduce_max(sides)
         )
-        resized = tf.raw_ops.ResizeBilinear(
-            images=tf.cast(batch, tf.float32),
-            size=tf.cast(tf.round(sides * scale), tf.int32),
-            align_corners=False,
-            half_pixel_centers=False,
-        )
-        return resized if images.shape.rank == 4 else resized[0]
+        return resize_bilinear(images, tf.cast(tf.round(sides * scale), tf.int32))
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> Tensors:
         """Give the raw outputs.
@@ -263,8 +261,7 @@ class FasterRCNN(keras.Model):
 
     def _regularization(self) -> Tensors:
         decay = self.configuration.training.weight_decay
-        kernels = [v for v in self.trainable_variables if v.name == "weights"]
-        return {"regularization": decay * tf.add_n([tf.nn.l2_loss(v.value) for v in kernels])} if decay else {}
+        return {"regularization": losses.weight_decay(self.trainable_variables, decay)} if decay else {}
 
     def detect(self, images: tf.Tensor) -> Tensors:
         """Give detections under the exported graph's names.

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from odml import anchors, losses, postprocessing, targets
-from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN
+from odml.architectures.resizing import resize_bilinear
+from odml.backbones.convolutions import BatchNorm, Conv, ConvBN, DepthwiseConvBN
 from odml.backbones.mobilenet_v2 import MobileNetV2
 from odml.config import SSDConfiguration
 
@@ -52,18 +53,8 @@ class SSD(keras.Model):
         self.feature_extractor.backbone.freeze(blocks)
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
-        """Stretch images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255.
-
-        TF1's sampling (corners at pixel centres are not moved by half a pixel), which the released weights know.
-        """
-        batch = images if images.shape.rank == 4 else images[None]
-        resized = tf.raw_ops.ResizeBilinear(
-            images=tf.cast(batch, tf.float32),
-            size=self.configuration.image_size,
-            align_corners=False,
-            half_pixel_centers=False,
-        )
-        return resized if images.shape.rank == 4 else resized[0]
+        """Stretch images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
+        return resize_bilinear(images, self.configuration.image_size)
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> dict[str, Any]:
         """Give the raw outputs.
@@ -99,7 +90,8 @@ class SSD(keras.Model):
         boxes, classes = batch["boxes"], batch["classes"]
         matches = targets.match(self.anchors, boxes, classes > 0, threshold=self.configuration.matching.threshold)
         target = targets.assign(self.anchors, boxes, classes, matches)
-        return self._weigh(outputs, target) | {"regularization": self._regularization()}
+        decay = losses.weight_decay(self.trainable_variables, self.configuration.training.weight_decay)
+        return self._weigh(outputs, target) | {"regularization": decay}
 
     def _weigh(self, outputs: Mapping[str, tf.Tensor], target: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         settings = self.configuration.losses
@@ -125,11 +117,6 @@ class SSD(keras.Model):
             * tf.reduce_sum(tf.where(chosen & is_object, localization, 0.0))
             / count,
         }
-
-    def _regularization(self) -> tf.Tensor:
-        # As slim: depthwise kernels, biases and batch normalisation are free.
-        kernels = [v for v in self.trainable_variables if v.name == "weights"]
-        return self.configuration.training.weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in kernels])
 
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Give detections under the exported graph's names.
@@ -215,35 +202,14 @@ class BoxPredictor(keras.layers.Layer):
     def __init__(self, anchors_per_cell: int, *, num_classes: int, kernel_size: int, **options: Any):
         super().__init__(**options)
         self.num_classes = num_classes
-        self.boxes = Head(anchors_per_cell * 4, kernel_size, name="BoxEncodingPredictor")
-        self.classes = Head(anchors_per_cell * (num_classes + 1), kernel_size, name="ClassPredictor")
+        self.boxes = Conv(anchors_per_cell * 4, kernel_size, stddev=_STDDEV, name="BoxEncodingPredictor")
+        self.classes = Conv(anchors_per_cell * (num_classes + 1), kernel_size, stddev=_STDDEV, name="ClassPredictor")
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Give codes [B, h * w * anchors, 4] and logits [B, h * w * anchors, C + 1] for features [B, h, w, c]."""
         batch = tf.shape(features)[0]
         codes = tf.reshape(self.boxes(features), [batch, -1, 4])
         return codes, tf.reshape(self.classes(features), [batch, -1, self.num_classes + 1])
-
-
-class Head(keras.layers.Layer):
-    """A convolution with a bias and nothing else."""
-
-    def __init__(self, filters: int, kernel_size: int, **options: Any):
-        super().__init__(**options)
-        self.filters = filters
-        self.kernel_size = kernel_size
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the kernel [K, K, C, filters] and the bias."""
-        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
-        self.kernel = self.add_weight(
-            name="weights", shape=shape, initializer=keras.initializers.TruncatedNormal(stddev=_STDDEV)
-        )
-        self.bias = self.add_weight(name="biases", shape=(self.filters,), initializer="zeros")
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Give [B, h, w, filters] for x [B, h, w, c]."""
-        return tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
 
 
 def feature_map_grids(image_size: tuple[int, int], count: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from odml.architectures import Architecture
+from odml.architectures import Architecture, by_slim_name
 from odml.errors import WeightsError
 from odml.initial_weights import published, sources
 from odml.initial_weights.class_columns import (
@@ -84,7 +84,7 @@ def load(model: Architecture, weights: str, label_map: LabelMap) -> Restored:
         source = sources.read(published.fetch(weights, model.configuration))
     else:
         source = sources.read(Path(weights).expanduser())
-    variables = {variable.path.split("/", 1)[1]: variable for variable in model.variables}
+    variables = by_slim_name(model.variables)
     _refuse_other_network(source, variables, model)
     return _restore(source, variables, label_map)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -13,12 +11,9 @@ import pytest
 import tensorflow as tf
 
 from odml import architectures, config
-from odml.architectures import FasterRCNN
+from odml.architectures import FasterRCNN, by_slim_name
 from odml.config import Configuration
-from tests.conftest import SHARED
-
-GOLDEN = SHARED / "golden"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the reference data in ../shared")
+from tests.architectures.goldens import GOLDEN, assign_by_rule, needs_golden
 
 # The golden training's: small, and nothing is drawn at random.
 GOLDEN_TRAINING = {
@@ -35,19 +30,6 @@ def configured(changes: dict, model: str = "faster_rcnn_resnet50") -> Configurat
     for key, value in changes.items():
         data[key] = data[key] | value if isinstance(value, dict) else value
     return config.validate(data, where="test")
-
-
-def name_of(variable) -> str:
-    """Give slim's name: the path without the network's own."""
-    return variable.path.split("/", 1)[1]
-
-
-@pytest.fixture(scope="module")
-def rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("weights_rule", GOLDEN / "weights_rule.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +58,7 @@ def test_variables_are_named_and_shaped_as_in_the_original_s_checkpoint(network)
     # The original builds a fourth stage in its first network too, and uses it for nothing.
     unused = ("FirstStageFeatureExtractor/resnet_v1_50/block4/", "global_step")
     golden = {each["name"]: each["shape"] for each in listed if not each["name"].startswith(unused)}
-    ours = {name_of(variable): list(variable.shape) for variable in network.variables}
+    ours = {name: list(variable.shape) for name, variable in by_slim_name(network.variables).items()}
     assert set(ours) == set(golden)
     differing = {name for name in ours if ours[name] != golden[name]}
     assert all(name.startswith("SecondStageBoxPredictor/") for name in differing)  # 3 classes there, 2 here
@@ -86,8 +68,7 @@ def test_variables_are_named_and_shaped_as_in_the_original_s_checkpoint(network)
 def golden_training(rule) -> tuple[FasterRCNN, dict, dict]:
     """The network of the golden training, its batch, and what the original made of it."""
     network = architectures.build(configured(GOLDEN_TRAINING), 3)
-    for variable in network.variables:
-        variable.assign(rule.value(name_of(variable), variable.shape))
+    assign_by_rule(network, rule)
     image = rule.image(*rule.IMAGES["synth_300x400"])
     batch = {
         "images": network.resize(tf.constant(image[None])),
@@ -122,7 +103,8 @@ def test_gradients_of_a_batch_are_the_original_s(golden_training):
     with tf.GradientTape() as tape:
         total = tf.add_n(list(network.compute_losses(batch).values()))
     gradients = tape.gradient(total, [variable.value for variable in network.trainable_variables])
-    norms = {name_of(v): float(tf.norm(g)) for v, g in zip(network.trainable_variables, gradients, strict=True)}
+    names = by_slim_name(network.trainable_variables)
+    norms = {name: float(tf.norm(gradient)) for name, gradient in zip(names, gradients, strict=True)}
     expected = dict(zip(golden["grad_names"].tolist(), golden["grad_norm_step0"].tolist(), strict=True))
     assert {name.removesuffix(":0") for name in expected} == set(norms)
     for name, norm in expected.items():
@@ -231,7 +213,7 @@ def test_weight_decay_is_a_loss_of_its_own(network):
 def test_frozen_stages_are_not_trained():
     network = architectures.build(configured({"min_side": 96, "max_side": 160}), 2)
     network.freeze(1)
-    frozen = {name_of(v) for v in network.variables} - {name_of(v) for v in network.trainable_variables}
+    frozen = set(by_slim_name(network.variables)) - set(by_slim_name(network.trainable_variables))
     kernels = {name.removeprefix("FirstStageFeatureExtractor/resnet_v1_50/") for name in frozen if "weights" in name}
     assert len(kernels) == 1 + 3 * 3 + 1
     assert all(name.startswith(("conv1/", "block1/")) for name in kernels)

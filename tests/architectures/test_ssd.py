@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
@@ -15,28 +14,14 @@ import pytest
 import tensorflow as tf
 
 from odml import architectures, config
-from odml.architectures import SSD
+from odml.architectures import SSD, by_slim_name
 from odml.architectures.ssd import feature_map_grids
 from odml.images import read_image
 from tests import tiny
+from tests.architectures.goldens import GOLDEN, assign_by_rule, needs_golden
 from tests.conftest import SHARED
 
-GOLDEN = SHARED / "golden"
 RELEASED = GOLDEN / "ssd_mobilenet_v2_coco_2018_03_29"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs the reference data in ../shared")
-
-
-def name_of(variable) -> str:
-    """Give slim's name: the path without the network's own."""
-    return variable.path.split("/", 1)[1]
-
-
-@pytest.fixture(scope="module")
-def rule() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("weights_rule", GOLDEN / "weights_rule.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +33,7 @@ def standard() -> SSD:
 @pytest.fixture(scope="module")
 def released(rule: ModuleType, standard: SSD) -> SSD:
     """The same with the weights of the golden files."""
-    for variable in standard.variables:
-        variable.assign(rule.value(name_of(variable), variable.shape))
+    assign_by_rule(standard, rule)
     return standard
 
 
@@ -102,7 +86,7 @@ def test_variables_are_named_and_shaped_as_in_the_released_checkpoint(released):
     listed = json.loads((RELEASED / "variables.json").read_text())
     golden = {name: tuple(shape) for name, shape in listed if name != "global_step"}
     assert len(golden) == 344
-    assert {name_of(variable): tuple(variable.shape) for variable in released.variables} == golden
+    assert {name: tuple(variable.shape) for name, variable in by_slim_name(released.variables).items()} == golden
 
 
 def test_parameters_with_normalisation_folded_are_those_of_the_model_zoo(standard):
@@ -130,8 +114,7 @@ def old_network(rule: ModuleType, *, freeze_batch_norm: bool) -> SSD:
     data["losses"]["mining_iou_threshold"] = 0.99
     data["training"]["weight_decay"] = 4e-5
     network = architectures.build(config.validate(data, where="test"), 3)
-    for variable in network.variables:
-        variable.assign(rule.value(name_of(variable), variable.shape))
+    assign_by_rule(network, rule)
     # The original's freeze_batchnorm does not reach these.
     for layer in itertools.chain.from_iterable(network.feature_extractor.backbone.extra_layers):
         layer.batch_norm.train = True
@@ -192,7 +175,7 @@ def test_losses_and_gradients_of_a_batch_are_the_original_s(training, fixed_batc
     }
     assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, rel=training.loss_tolerance)
     assert float(total) == pytest.approx(golden["loss/total_loss"][0], rel=training.loss_tolerance)
-    assert {name_of(variable) for variable in network.trainable_variables} == set(golden["grad_names"].astype(str))
+    assert set(by_slim_name(network.trainable_variables)) == set(golden["grad_names"].astype(str))
     norm = tf.linalg.global_norm(tape.gradient(total, network.trainable_variables))
     # Ours differ by 1e-2 and 7e-5.
     assert float(norm) == pytest.approx(golden["global_grad_norm_step0"], rel=100 * training.loss_tolerance)
@@ -202,7 +185,9 @@ def test_losses_and_gradients_of_a_batch_are_the_original_s(training, fixed_batc
 def test_variables_without_depthwise_extra_layers_are_the_original_s(training):
     listed = json.loads((GOLDEN / "variables_ssd-mobilenet-v2_3.json").read_text())
     golden = {each["name"]: tuple(each["shape"]) for each in listed if each["name"] != "global_step"}
-    assert {name_of(variable): tuple(variable.shape) for variable in training.network.variables} == golden
+    assert {
+        name: tuple(variable.shape) for name, variable in by_slim_name(training.network.variables).items()
+    } == golden
 
 
 def test_sizes_of_the_images_are_not_needed(network, images):
