@@ -36,6 +36,8 @@ def export_and_freeze(trained_model: str, step: int, gpus: str) -> None:
         run.log_metrics(
             {
                 "export/raw_difference": parity.raw_difference,
+                "export/raw_rows": parity.rows,
+                "export/paired_rows": parity.paired,
                 "export/compared_detections": parity.compared,
                 "export/matched_detections": parity.matched,
             }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
     written = config.load(str(Path(found.info.artifact_uri, "config.yml"))).model_dump()
     assert (written["image_size"], written["extra_layers"]) == ((64, 64), (16,))
     assert found.data.metrics["export/raw_difference"] < 1e-4
+    # The anchors of three pictures: 4 x 4 cells with 3 each, 2 x 2 and 1 with 6.
+    assert found.data.metrics["export/raw_rows"] == 3 * 78
+    parity = json.loads((graph / "model.json").read_text())["parity"]
+    assert found.data.metrics == {
+        "export/raw_difference": parity["raw_difference"],
+        "export/raw_rows": parity["rows"],
+        "export/paired_rows": parity["paired"],
+        "export/compared_detections": parity["compared"],
+        "export/matched_detections": parity["matched"],
+    }
     tags = {name: value for name, value in found.data.tags.items() if name.startswith("odml.")}
     assert {name: tags[name] for name in tags if name not in ("odml.version", "odml.operation")} == {
         "odml.input.trained_model": training_run,
