@@ -44,6 +44,28 @@ def visible_gpus(nvml: Any = pynvml) -> tuple[GPU, ...]:
         return ()
 
 
+def figures(nvml: Any = pynvml) -> dict[str, float]:
+    """Give what the GPUs are doing as scalars with a name each, such as ``gpu/0/utilisation_percent``.
+
+    The others of a GPU are ``memory_used_mb`` (a million bytes), ``power_watts`` and ``temperature_celsius``. What it
+    does not tell is left out; a machine without GPUs has none.
+
+    Args:
+        nvml: see `visible_gpus`.
+    """
+    named = {
+        f"gpu/{gpu.index}/{name}": value
+        for gpu in visible_gpus(nvml)
+        for name, value in {
+            "utilisation_percent": gpu.utilisation,
+            "memory_used_mb": gpu.memory_used / 1e6,
+            "power_watts": gpu.power,
+            "temperature_celsius": gpu.temperature,
+        }.items()
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
 def choose(gpus: str, nvml: Any = pynvml) -> None:
     """Let TensorFlow use some of the GPUs, and of their memory only what it needs; call it before importing it.
 

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from odml.errors import ConfigurationError
-from odml.gpus import GPU, choose, visible_gpus
+from odml.gpus import GPU, choose, figures, visible_gpus
 
 
 class FakeNVML:
@@ -69,6 +69,26 @@ def test_machine_without_a_driver_has_no_gpus():
 
 def test_figure_that_a_gpu_does_not_tell_is_none():
     assert visible_gpus(FakeNVML(1, tells_power=False))[0].power is None
+
+
+def test_figures_are_scalars_under_the_number_of_their_gpu():
+    names = ("utilisation_percent", "memory_used_mb", "power_watts", "temperature_celsius")
+    values = (37.0, 1073.741824, 71.5, 45.0)
+    assert figures(FakeNVML(2)) == {
+        f"gpu/{index}/{name}": value for index in (0, 1) for name, value in zip(names, values, strict=True)
+    }
+
+
+def test_figure_that_a_gpu_does_not_tell_is_left_out():
+    assert set(figures(FakeNVML(1, tells_power=False))) == {
+        "gpu/0/utilisation_percent",
+        "gpu/0/memory_used_mb",
+        "gpu/0/temperature_celsius",
+    }
+
+
+def test_machine_without_gpus_has_no_figures():
+    assert figures(FakeNVML(0)) == figures(FakeNVML(1, driver=False)) == {}
 
 
 @pytest.mark.parametrize(("gpus", "visible"), [("0", "0"), ("1,0", "1,0"), (" 1 , 1 ", "1"), ("none", "-1")])
