@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -73,6 +74,7 @@ def golden_training(rule) -> tuple[FasterRCNN, dict, dict]:
     batch = {
         "images": network.resize(tf.constant(image[None])),
         "sizes": tf.constant([[300, 400]]),
+        "numbers": tf.constant([0], tf.int64),
         "boxes": tf.constant([[[0.08, 0.24, 0.56, 0.40], [0.20, 0.52, 0.72, 0.68], [0.14, 0.10, 0.95, 0.60]]]),
         "classes": tf.constant([[1, 3, 2]]),
     }
@@ -119,14 +121,25 @@ def test_images_keep_their_aspect(network):
     assert size(100, 300) == (53, 160)
 
 
+# Those of 600 and 1024 are the golden pictures', the others from core/preprocessor_test and image_resizer_builder_test.
 @pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [(300, 400, (600, 800)), (500, 486, (617, 600)), (281, 500, (575, 1024)), (500, 281, (1024, 575))],
+    ("sides", "size", "expected"),
+    [
+        ((600, 1024), (300, 400), (600, 800)),
+        ((600, 1024), (500, 486), (617, 600)),
+        ((600, 1024), (281, 500), (575, 1024)),
+        ((600, 1024), (500, 281), (1024, 575)),
+        ((50, 100), (60, 40), (75, 50)),
+        ((50, 100), (15, 30), (50, 100)),
+        ((50, 100), (15, 50), (30, 100)),
+        ((320, 320), (312, 312), (320, 320)),
+        ((320, 320), (299, 299), (320, 320)),
+        ((10, 20), (50, 25), (20, 10)),
+    ],
 )
-def test_standard_network_resizes_as_the_original(height, width, expected):
-    # Without building a network: 600 and 1024 are the configuration's.
-    stand_in = type("Resizer", (), {"configuration": config.load("faster_rcnn_resnet50")})()
-    assert tuple(FasterRCNN.resize(stand_in, tf.zeros([height, width, 3])).shape[:2]) == expected
+def test_shorter_side_is_resized_unless_the_longer_one_exceeds_its_limit(sides, size, expected):
+    stand_in = SimpleNamespace(configuration=SimpleNamespace(min_side=sides[0], max_side=sides[1]))
+    assert tuple(FasterRCNN.resize(stand_in, tf.zeros([*size, 3])).shape[:2]) == expected
 
 
 def test_resized_image_is_not_resized_again(network):
@@ -173,6 +186,7 @@ def batch_of(network: FasterRCNN, *, boxes, classes, heights=(96, 96)) -> dict[s
         "sizes": tf.constant([[height, 128] for height in heights]),
         "boxes": tf.constant(boxes, tf.float32),
         "classes": tf.constant(classes, tf.int32),
+        "numbers": tf.range(len(heights), dtype=tf.int64),
     }
 
 
@@ -217,3 +231,219 @@ def test_frozen_stages_are_not_trained():
     kernels = {name.removeprefix("FirstStageFeatureExtractor/resnet_v1_50/") for name in frozen if "weights" in name}
     assert len(kernels) == 1 + 3 * 3 + 1
     assert all(name.startswith(("conv1/", "block1/")) for name in kernels)
+
+
+# The cases of the original's meta_architectures/faster_rcnn_meta_arch_test_lib: stages that answer what a case says,
+# and between them what is ours. Boxes there are in pixels, of pictures of 32 x 32; classes count from 0.
+QUARTERS = [[0, 0, 16, 16], [0, 16, 16, 32], [16, 0, 32, 16], [16, 16, 32, 32]]
+NOTHING = [0] * 4
+
+
+class Answers(FasterRCNN):
+    """Two stages that answer what they are made with; codes of the first are 0.
+
+    Args:
+        grid: the anchors [A, 4] in pixels.
+        objectness: logits [B, A, 2] of the first stage.
+        classes: logits [B, n, C + 1] of the second.
+        codes: of the second, anything that has the shape [B, n, C, 4] when it is spread out.
+    """
+
+    def __init__(self, *, grid=QUARTERS, objectness, classes, codes=0, **changes):
+        keras.Model.__init__(self)
+        weights = {"rpn_localization_weight": 1.0, "localization_weight": 1.0}
+        self.configuration = configured({"min_side": 32, "max_side": 32, "losses": weights} | changes)
+        self.grid = tf.constant(grid, tf.float32)
+        self.objectness = tf.constant(objectness, tf.float32)
+        self.class_logits = tf.constant(classes, tf.float32)
+        *rows, columns = self.class_logits.shape
+        self.num_classes = columns - 1
+        self.class_codes = tf.broadcast_to(tf.constant(codes, tf.float32), [*rows, self.num_classes, 4])
+        self.built = True
+
+    def _first_stage(self, x, *, training):
+        outputs = {
+            "rpn_features_to_crop": x,
+            "rpn_box_encodings": tf.zeros([*self.objectness.shape[:2], 4]),
+            "rpn_objectness_predictions_with_background": self.objectness,
+        }
+        return outputs, self.grid
+
+    def _second_stage(self, features, boxes, training):
+        return {"refined_box_encodings": self.class_codes, "class_predictions_with_background": self.class_logits}
+
+
+class AnswersOfProposals(Answers):
+    """The same with given proposals [B, N, 4], 0..1 of the image, and their counts [B]."""
+
+    def __init__(self, *, proposals, counts, **options):
+        super().__init__(**options)
+        self.proposals = tf.constant(proposals, tf.float32)
+        self.counts = tf.constant(counts)
+
+    def _propose(self, outputs, usable=None):
+        return self.proposals, self.counts
+
+
+def learn(network, *, boxes, classes, side=(32, 32)):
+    """Give the losses of black pictures, as many as there are lists of boxes."""
+    return network.compute_losses(
+        {
+            "images": tf.zeros([len(boxes), *side, 3]),
+            "sizes": tf.constant([side] * len(boxes)),
+            "boxes": tf.reshape(tf.constant(boxes, tf.float32), [len(boxes), -1, 4]),
+            "classes": tf.reshape(tf.constant(classes, tf.int32), [len(boxes), -1]),
+            "numbers": tf.range(len(boxes), dtype=tf.int64),
+        }
+    )
+
+
+# The logits differ so that the order of the proposals does.
+OBJECTNESS = [[[-10, 13], [10, -10], [10, -11], [-10, 12]], [[10, -10], [-10, 13], [-10, 12], [10, -11]]]
+
+
+def test_proposals_come_by_their_objectness():
+    network = Answers(objectness=OBJECTNESS, classes=np.zeros([2, 8, 3]), rpn={"max_proposals": 8})
+    found = network(tf.zeros([2, 32, 32, 3]), sizes=tf.constant([[32, 32]] * 2))
+    assert found["num_proposals"].numpy().tolist() == [4, 4]
+    order = np.array([[0, 3, 1, 2], [1, 2, 0, 3]])
+    proposals = found["proposal_boxes_normalized"].numpy()
+    assert proposals[:, :4] == pytest.approx(np.array(QUARTERS)[order] / 32)
+    assert not proposals[:, 4:].any()
+
+
+def test_padding_of_the_proposals_is_not_detected():
+    proposals = [[[1, 1, 2, 3], [0, 0, 1, 1], [0.5, 0.5, 0.6, 0.6]], [[2, 3, 6, 8], [1, 2, 5, 3], NOTHING]]
+    size = np.array([36, 48, 36, 48])
+    network = AnswersOfProposals(
+        proposals=np.array(proposals) / size,
+        counts=[3, 2],
+        objectness=np.zeros([2, 4, 2]),
+        classes=np.ones([2, 3, 3]),
+        min_side=36,
+        max_side=48,
+        detection={"max_detections": 5},
+    )
+    found = network.detect(tf.zeros([2, 36, 48, 3]))
+    assert found["num_detections"].numpy().tolist() == [5, 4]
+    assert found["detection_classes"].numpy()[0].tolist() == [1, 1, 1, 2, 2]
+    assert found["detection_classes"].numpy()[1, :4].tolist() == [1, 1, 2, 2]
+    assert found["detection_scores"].numpy() == pytest.approx(np.array([[1 / 3] * 5, [1 / 3] * 4 + [0]]))
+    expected = [[*proposals[0], *proposals[0][:2]], [*proposals[1][:2], *proposals[1][:2], NOTHING]]
+    assert found["detection_boxes"].numpy() * size == pytest.approx(np.array(expected), abs=1e-5)
+    assert found["raw_detection_boxes"].numpy() * size == pytest.approx(np.array(proposals), abs=1e-5)
+
+
+def test_first_stage_that_is_right_has_no_loss():
+    network = Answers(objectness=OBJECTNESS, classes=np.zeros([2, 4, 3]), rpn={"batch_size": 4, "max_proposals": 4})
+    boxes = [[[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], [[0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5]]]
+    losses = learn(network, boxes=boxes, classes=[[1, 1], [2, 2]])
+    assert float(losses["rpn_localization"]) == 0
+    assert float(losses["rpn_objectness"]) == pytest.approx(0, abs=1e-6)
+
+
+SEEN = [[10, -10, -10], [-10, 10, -10], [-10, -10, 10]]  # logits that say background, the first class and the second
+# Huber's loss of a side that should be 4/5 of what it is.
+FOUR_FIFTHS = -5 * math.log(0.8) - 0.5
+
+
+def test_losses_of_two_images_with_padded_proposals():
+    network = AnswersOfProposals(
+        proposals=np.array([[*QUARTERS[:3], *[NOTHING] * 3], [*QUARTERS[:2], *[NOTHING] * 4]]) / 32,
+        counts=[3, 2],
+        objectness=[[[-10, 13], [10, -10], [10, -11], [10, -12]]] * 2,
+        classes=[[SEEN[1], SEEN[0], SEEN[0], *[[-10] * 3] * 3], [SEEN[2], SEEN[0], *[[-10] * 3] * 4]],
+        rpn={"batch_size": 3, "max_proposals": 6},
+    )
+    losses = learn(network, boxes=[[[0.05, 0.05, 0.45, 0.45]], [[0, 0, 0.5, 0.5]]], classes=[[1], [2]])
+    # Two sides of one of three anchors, or proposals; the other image has none.
+    expected = {"rpn_localization": FOUR_FIFTHS / 3, "localization": FOUR_FIFTHS / 3}
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(
+        expected | {"rpn_objectness": 0, "classification": 0}, abs=1e-4
+    )
+
+
+def test_each_proposal_has_the_loss_of_its_own_class():
+    # The original's case of hard mining, without it: two objects, 4/5 and 23/25 of their proposals' sides.
+    network = AnswersOfProposals(
+        proposals=np.array([[*QUARTERS[:3], *[NOTHING] * 3]]) / 32,
+        counts=[3],
+        objectness=[[[-10, 13], [-10, 12], [10, -11], [10, -12]]],
+        classes=[[SEEN[1], SEEN[2], SEEN[0], *[[-10] * 3] * 3]],
+        codes=[[[[0], [7]], [[7], [0]], *[[[7], [7]]] * 4]],
+        rpn={"batch_size": 4, "max_proposals": 6},
+    )
+    losses = learn(network, boxes=[[[0.05, 0.05, 0.45, 0.45], [0.02, 0.52, 0.48, 0.98]]], classes=[[1, 2]])
+    both = 2 * FOUR_FIFTHS + (5 * math.log(23 / 25)) ** 2
+    assert float(losses["localization"]) == pytest.approx(both / 3, abs=1e-5)
+    assert float(losses["rpn_localization"]) == pytest.approx(both / 4, abs=1e-5)
+    assert float(losses["classification"]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", range(6))
+def test_anchors_that_cross_the_border_take_no_part_in_training(wrong):
+    # Of box_list_ops_test's prune_outside_window, in a picture of 9 x 14: the first, third and fourth are inside.
+    grid = [[5, 5, 6, 6], [-1, -2, 4, 5], [2, 3, 5, 9], [0, 0, 9, 14], [-10, -10, -9, -9], [-100, -100, 300, 600]]
+    objectness = np.tile([10.0, -10.0], [1, 6, 1])
+    objectness[0, wrong] = [-10, 10]
+    network = Answers(grid=grid, objectness=objectness, classes=np.zeros([1, 6, 3]), rpn={"max_proposals": 6})
+    losses = learn(network, boxes=[[]], classes=[[]], side=(9, 14))
+    assert float(losses["rpn_objectness"]) == pytest.approx(20 / 3 if wrong in (0, 2, 3) else 0, abs=1e-4)
+
+
+def test_image_is_less_its_mean_and_padded_with_it():
+    # core/preprocessor_test: pixel 0, 1, 2 and padding around; means are subtracted.
+    network = Answers(objectness=np.zeros([1, 4, 2]), classes=np.zeros([1, 12, 3]), rpn={"max_proposals": 12})
+    image = tf.constant([[[[0.0, 1, 2], [50, 60, 70]], [[80, 90, 99], [255, 255, 255]]]])
+    seen = network(image, sizes=tf.constant([[1, 1]]))["rpn_features_to_crop"].numpy()
+    assert seen[0, 0, 0] == pytest.approx([-123.68, 1 - 116.779, 2 - 103.939])
+    assert np.count_nonzero(seen) == 3
+
+
+class Crops(AnswersOfProposals):
+    """Gives the crop of its only proposal, of the features [1, h, w, 1], as the second stage's logits."""
+
+    backbone = SimpleNamespace(name="backbone")
+
+    def __init__(self, *, features, **options):
+        super().__init__(**options)
+        self.features = tf.constant(features, tf.float32)
+
+    def _first_stage(self, x, *, training):
+        outputs, grid = super()._first_stage(x, training=training)
+        return outputs | {"rpn_features_to_crop": self.features}, grid
+
+    def _second_stage(self, features, boxes, training):
+        return FasterRCNN._second_stage(self, features, boxes, training)
+
+    def last_stage(self, x, training):
+        return tf.reshape(x, [1, 1, 1, -1])
+
+    def boxes(self, x):
+        return tf.zeros([1, self.num_classes * 4])
+
+    def classes(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("side", "box", "expected"),
+    [
+        (2, [0, 0, 1, 1], [[2.5]]),
+        (2, [0, 0, 1, 1], [[1, 1.5, 2], [2, 2.5, 3], [3, 3.5, 4]]),
+        (3, [0, 0, 1, 1], [[1, 3], [7, 9]]),
+        (3, [0, 0, 0.5, 0.5], [[1, 2], [4, 5]]),
+    ],
+)
+def test_features_of_a_proposal_are_sampled_from_corner_to_corner(side, box, expected):
+    # utils/spatial_transform_ops_test: features of 1, 2, 3 and so on.
+    network = Crops(
+        features=np.arange(1, side**2 + 1).reshape(1, side, side, 1),
+        proposals=[[box]],
+        counts=[1],
+        objectness=np.zeros([1, 4, 2]),
+        classes=np.zeros([1, 1, np.size(expected)]),
+        roi={"crop_size": len(expected), "pool_size": 1},
+    )
+    found = network(tf.zeros([1, 32, 32, 3]))["class_predictions_with_background"]
+    assert found.numpy().reshape(np.shape(expected)) == pytest.approx(np.array(expected))
