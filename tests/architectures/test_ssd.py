@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -277,6 +278,12 @@ def test_resizing_samples_as_tensorflow_1_did(network):
     assert one.shape == (64, 64, 3)
 
 
+def test_pictures_are_stretched_to_the_size_of_the_network():
+    # builders/image_resizer_builder_test.
+    stand_in = SimpleNamespace(configuration=SimpleNamespace(image_size=(10, 20)))
+    assert SSD.resize(stand_in, tf.zeros([50, 25, 3])).shape == (10, 20, 3)
+
+
 def test_detections_are_decoded_scored_and_sorted(network, images):
     found = network.detect(images)
     limit = network.configuration.detection.max_detections
@@ -340,3 +347,44 @@ def test_training_moves_the_statistics_of_batch_normalisation_and_evaluation_doe
     assert np.array_equal(moving.numpy(), before)
     network.compute_losses(batch)
     assert not np.array_equal(moving.numpy(), before)
+
+
+class FourAnchors(SSD):
+    """The mock of the original's meta_architectures/ssd_meta_arch_test: four anchors, and zeros from the heads."""
+
+    def __init__(self) -> None:
+        keras.Model.__init__(self)
+        data = config.load("ssd_mobilenet_v2").model_dump() | {"image_size": [32, 32]}
+        data["detection"] |= {"max_detections": 5}
+        self.configuration = config.validate(data, where="test")
+        self.num_classes = 1
+        self.anchors = np.array([[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0, 1, 0.5], [1, 1, 1.5, 1.5]], np.float32)
+        self.add_weight(name="weights", shape=(1,), initializer="zeros")  # for the weight decay
+        self.box_predictors = [lambda features: (tf.zeros([len(features), 4, 4]), tf.zeros([len(features), 4, 2]))]
+        self.built = True
+
+    def feature_extractor(self, x: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        return [x]
+
+
+def test_anchor_outside_the_image_is_not_detected():
+    network = FourAnchors()
+    found = network.detect(tf.zeros([2, 32, 32, 3]))
+    assert found["num_detections"].numpy().tolist() == [3, 3]
+    expected = np.pad(network.anchors[:3], [[0, 2], [0, 0]])
+    assert found["detection_boxes"].numpy() == pytest.approx(np.stack([expected, expected]), abs=1e-6)
+
+
+def test_losses_of_a_network_that_answers_zero():
+    losses = FourAnchors().compute_losses(batch_of(tf.zeros([2, 32, 32, 3]), [[[0, 0, 0.5, 0.5]]] * 2, [[1]] * 2))
+    # The original does not divide by the two matches. All anchors take part: three negatives for each object.
+    expected = {"classification": 11.0904 / 2, "localization": 0, "regularization": 0}
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(expected, abs=1e-4)
+
+
+def test_pixels_are_scaled_to_between_minus_1_and_1():
+    # core/preprocessor_test's normalize_image has a range of 0 to 256.
+    rows = tf.repeat(tf.constant([0.0, 127.5, 191.25, 255.0]), 8)
+    (seen,) = FourAnchors()(tf.tile(rows[None, :, None, None], [1, 1, 32, 3]))["feature_maps"]
+    expected = np.repeat([-1, 0, 0.5, 1], 8)[:, None, None]
+    assert seen.numpy()[0] == pytest.approx(np.broadcast_to(expected, [32, 32, 3]), abs=1e-6)
