@@ -59,7 +59,19 @@ def test_cells_come_row_by_row_and_a_cell_has_its_ratios_then_the_scale_between(
     assert anchors.dtype == np.float32
 
 
-# The original's "multiple grids": shapes (scale, aspect ratio), and what they are as heights and widths.
+# The original's single anchor: base size 256, offset (7, -3).
+NINE_BOXES = [
+    [-121, -35, 135, 29],
+    [-249, -67, 263, 61],
+    [-505, -131, 519, 125],
+    [-57, -67, 71, 61],
+    [-121, -131, 135, 125],
+    [-249, -259, 263, 253],
+    [-25, -131, 39, 125],
+    [-57, -259, 71, 253],
+    [-121, -515, 135, 509],
+]
+# Its "multiple grids": shapes (scale, aspect ratio), and what they are as heights and widths.
 SQUARE, LARGE, TALL = (1.0, 1.0), (2.0, 1.0), (1.0, 0.5)
 H, W = math.sqrt(2), 1 / math.sqrt(2)
 
@@ -71,6 +83,13 @@ def around(y, x, height, width):
 @pytest.mark.parametrize(
     ("grid", "shapes", "image_size", "boxes"),
     [
+        (
+            (1, 1),
+            [(scale, ratio) for ratio in (0.25, 1, 4) for scale in (0.5, 1, 2)],
+            (1, 1),
+            # In units of the base size, around a centre that is the cell's.
+            0.5 + (np.array(NINE_BOXES) - [7, -3, 7, -3]) / 256,
+        ),
         ((1, 2), [SQUARE], (1, 1), [[0, -0.25, 1, 0.75], [0, 0.25, 1, 1.25]]),
         ((1, 2), [SQUARE], (320, 640), [[0, 0, 1, 0.5], [0, 0.5, 1, 1]]),
         (
@@ -100,7 +119,7 @@ def around(y, x, height, width):
             ],
         ),
     ],
-    ids=["non_square", "normalized", "multiple grids, first", "multiple grids, second"],
+    ids=["single", "non_square", "normalized", "multiple grids, first", "multiple grids, second"],
 )
 def test_shapes_are_centred_on_each_cell_and_square_in_pixels(grid, shapes, image_size, boxes):
     assert spread_anchors(grid, shapes, image_size=image_size) == pytest.approx(np.array(boxes), abs=1e-6)
@@ -156,17 +175,7 @@ def test_anchors_of_the_released_network_are_the_original_s(shared: Path):
                 "aspect_ratios": [0.25, 1, 4],
                 "offset": (7.0, -3.0),
             },
-            [
-                [-121, -35, 135, 29],
-                [-249, -67, 263, 61],
-                [-505, -131, 519, 125],
-                [-57, -67, 71, 61],
-                [-121, -131, 135, 125],
-                [-249, -259, 263, 253],
-                [-25, -131, 39, 125],
-                [-57, -259, 71, 253],
-                [-121, -515, 135, 509],
-            ],
+            NINE_BOXES,
         ),
         (
             (2, 2),

@@ -146,6 +146,48 @@ def test_objects_of_a_part_are_cut_to_it_and_in_its_frame(boxes, kept, expected)
     assert classes.numpy().tolist() == kept
 
 
+# core/box_list_ops_test: boxes, and the area that each shares with each over that of the other, "ioa".
+FEW = [[4, 3, 7, 5], [5, 6, 10, 7]]
+MORE = [[3, 4, 6, 8], [14, 14, 15, 15], [0, 0, 20, 20]]
+SHARES_OF_MORE = [[2 / 12, 0, 6 / 400], [1 / 12, 0, 5 / 400]]
+SHARES_OF_FEW = [[2 / 6, 1 / 5], [0, 0], [1, 1]]
+
+
+def in_part(boxes, window, *, min_shown):
+    """Give which boxes stay, counted from 0, and what they are then."""
+    boxes = tf.constant(boxes, tf.float32)
+    cropped, numbers = crop_boxes(boxes, tf.range(len(boxes)), tf.constant(window, tf.float32), min_shown=min_shown)
+    return numbers.numpy().tolist(), cropped.numpy()
+
+
+@pytest.mark.parametrize(
+    ("box", "window", "share"),
+    [
+        (box, window, share)
+        for boxes, windows, shares in ((MORE, FEW, SHARES_OF_MORE), (FEW, MORE, SHARES_OF_FEW))
+        for window, row in zip(windows, shares, strict=True)
+        for box, share in zip(boxes, row, strict=True)
+    ],
+)
+def test_share_that_a_part_shows_is_of_the_object_s_area(box, window, share):
+    assert in_part([box], window, min_shown=max(share - 1e-3, 0))[0] == ([0] if share else [])
+    assert in_part([box], window, min_shown=share + 1e-3)[0] == []
+
+
+@pytest.mark.parametrize(("min_shown", "kept"), [(1.0, [0, 2, 3]), (0.0, [0, 1, 2, 3, 5])], ids=["whole", "any"])
+def test_objects_outside_of_a_part_go(min_shown, kept):
+    # prune_outside_window and prune_completely_outside_window.
+    boxes = [[5, 5, 6, 6], [-1, -2, 4, 5], [2, 3, 5, 9], [0, 0, 9, 14], [-10, -10, -9, -9], [-100, -100, 300, 600]]
+    assert in_part(boxes, [0, 0, 9, 14], min_shown=min_shown)[0] == kept
+
+
+def test_boxes_change_to_the_frame_of_a_part():
+    # change_coordinate_frame, where the second box stays uncut: [.5, -.5, 1.5, 1.5].
+    kept, boxes = in_part([[0.25, 0.5, 0.75, 0.75], [0.5, 0, 1, 1]], [0.25, 0.25, 0.75, 0.75], min_shown=0.0)
+    assert kept == [0, 1]
+    assert boxes == pytest.approx(np.array([[0, 0.5, 1, 1], [0.5, 0, 1, 1]]))
+
+
 @pytest.mark.parametrize(("min_shown", "kept"), [(0.0, [1, 2]), (0.25, [1, 2]), (0.26, [1]), (1.0, [1])])
 def test_objects_stay_by_the_share_that_is_shown(min_shown, kept):
     # All, a quarter, and nothing but an edge of the object is in the left half.

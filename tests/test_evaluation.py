@@ -123,6 +123,49 @@ def test_objects_found_exactly_score_one():
     assert evaluation.per_class == (ClassResult("cat", 3, pytest.approx(1.0), pytest.approx(1.0)),)
 
 
+# The TF Object Detection API's own cases.
+def test_objects_of_three_classes_found_exactly_score_one():
+    # metrics/coco_evaluation_test, as its estimator has it.
+    annotations = [
+        annotation(("a", 100, 100, 200, 200)),
+        annotation(("c", 50, 50, 100, 100)),
+        annotation(("b", 25, 25, 50, 50)),
+    ]
+    found = [
+        detections((1, 0.8, 100, 100, 200, 200)),
+        detections((3, 0.7, 50, 50, 100, 100)),
+        detections((2, 0.9, 25, 25, 50, 50)),
+    ]
+    evaluation = evaluate(annotations, found, LabelMap(("a", "b", "c")))
+    assert evaluation.metrics == pytest.approx(dict.fromkeys(METRICS, 1.0))
+
+
+def test_crowd_that_is_not_found_is_no_miss():
+    # coco_evaluation_test's crowd, as a difficult object.
+    truth = annotation(("cat", 100, 100, 200, 200), ("dog", 99, 99, 200, 200), difficult=[1])
+    evaluation = evaluate([truth], [detections((1, 0.8, 100, 100, 200, 200))], PETS)
+    assert evaluation.metrics["coco/mAP"] == pytest.approx(1.0)
+
+
+def test_wrong_and_right_detections_of_three_classes():
+    # utils/object_detection_evaluation_test.
+    annotations = [
+        annotation(("cat", 0, 0, 1, 1), ("elephant", 0, 0, 2, 2), ("cat", 0, 0, 3, 3)),
+        annotation(("cat", 10, 10, 11, 11), ("cat", 500, 500, 510, 510), ("elephant", 10, 10, 12, 12), difficult=[1]),
+        annotation(("dog", 0, 0, 1, 1)),
+    ]
+    second = detections((1, 0.7, 10, 10, 11, 11), (1, 0.8, 100, 100, 120, 120), (3, 0.9, 100, 100, 220, 220))
+    evaluation = evaluate(annotations, [detections(), second, detections()], LabelMap(("cat", "dog", "elephant")))
+    # Precision 1/2 up to recall 1/3: of COCO's 101 recalls the first 34. The original takes the area, 1/6.
+    cat = 34 / 101 / 2
+    assert evaluation.per_class == (
+        ClassResult("cat", 3, pytest.approx(cat), pytest.approx(cat)),
+        ClassResult("dog", 1, 0.0, 0.0),
+        ClassResult("elephant", 2, 0.0, 0.0),
+    )
+    assert evaluation.metrics["coco/mAP_50"] == pytest.approx(cat / 3)
+
+
 def test_iou_decides_up_to_which_threshold_a_detection_counts():
     # 80 of 100 columns: IoU .8, which passes .50 to .80, 7 of the 10 thresholds.
     evaluation = evaluate([annotation(("cat", 0, 0, 100, 100))], [detections((1, 0.9, 0, 0, 80, 100))], CAT)

@@ -72,7 +72,7 @@ def test_batch_s_own_statistics_are_used_and_followed():
     assert float(norm.moving_variance[0]) == pytest.approx(0.9 + 0.1 * 2 / 3)
 
 
-@pytest.mark.parametrize(("side", "features"), [(64, 4), (112, 7), (225, 15)])
+@pytest.mark.parametrize(("side", "features"), [(64, 4), (112, 7), (224, 14), (225, 15)])
 def test_features_have_stride_16(side, features):
     backbone = ResNetV1(UNITS["resnet50"][:3], make_batch_norm=make_batch_norm, name="resnet_v1_50")
     assert backbone(np.zeros([1, side, side, 3], np.float32)).shape == (1, features, features, 1024)
@@ -83,10 +83,13 @@ def test_last_stage_keeps_the_size_and_doubles_the_channels():
     assert stage(np.zeros([2, 7, 7, 1024], np.float32)).shape == (2, 7, 7, 2048)
 
 
-def test_stride_of_a_bottleneck_takes_every_second_pixel_of_its_input():
+# slim's subsample of 0, 1, 2 and so on.
+@pytest.mark.parametrize(("side", "expected"), [(3, [[0, 2], [6, 8]]), (4, [[0, 2], [8, 10]])])
+def test_stride_of_a_bottleneck_takes_every_second_pixel_of_its_input(side, expected):
     unit = Bottleneck(1, stride=2, make_batch_norm=make_batch_norm)
-    x = np.tile(ramp(4), [1, 1, 1, 4])
+    pixels = np.arange(side**2, dtype=np.float32).reshape(1, side, side, 1)
+    x = np.tile(pixels, [1, 1, 1, 4])
     unit(x)
     for layer in (unit.conv1, unit.conv2, unit.conv3):
         layer.kernel.assign(tf.zeros_like(layer.kernel))
-    assert unit(x).numpy()[0, :, :, 0].tolist() == [[0, 2], [2, 4]]
+    assert unit(x).numpy()[0, :, :, 0].tolist() == expected
