@@ -14,7 +14,7 @@ from entrypoints.options import Command, gpus_option, step_option, trained_model
 @trained_model_option
 @step_option
 @gpus_option
-def export_and_freeze(trained_model: str, step: int, gpus: str) -> None:
+def export_and_freeze(trained_model: str, step: str | int, gpus: str) -> None:
     """Export a trained detector as a frozen graph, a SavedModel and a servable MLflow model."""
     from odml.gpus import choose
 
@@ -26,7 +26,7 @@ def export_and_freeze(trained_model: str, step: int, gpus: str) -> None:
 
     with start_run("export_and_freeze") as run, tempfile.TemporaryDirectory(prefix="odml-") as temporary:
         train = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
-        network, label_map, found_step = checkpoints.load(train, None if step < 0 else step)
+        network, label_map, found_step = checkpoints.load(train, step)
         tags = {"odml.step": str(found_step)} | _copied(run.input_tags("trained_model"))
         for name, value in tags.items():
             run.tag(name, value)

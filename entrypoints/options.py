@@ -45,6 +45,20 @@ class Command(click.Command):
             raise click.ClickException(str(error)) from error
 
 
+class CheckpointStep(click.ParamType):
+    """best, latest, or the number of a step."""
+
+    name = "step"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """Give the word, or the number as int."""
+        if value in ("best", "latest"):
+            return str(value)
+        if not str(value).isdecimal():
+            self.fail(f"{value!r} is not best, latest or the number of a step", param, ctx)
+        return int(value)
+
+
 def _set_environment() -> None:
     """Keep TensorFlow's start-up chatter off the screen, and Keras on TensorFlow, unless the user says otherwise."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -87,9 +101,12 @@ seed_option = click.option(
 gpus_option = click.option(
     "--gpus", default="", help="GPUs to use, as nvidia-smi numbers them: 0,1 or none; all by default."
 )
+DEFAULT_MODEL = "ssd_mobilenet_v2"
+DEFAULT_WEIGHTS = "coco"
+
 model_option = click.option(
     "--model",
-    default="ssd_mobilenet_v2",
+    default=DEFAULT_MODEL,
     show_default=True,
     help="A model that comes with odml (ssd_mobilenet_v2, ssd_mobilenet_v2_plain, ssd_mobilenet_v2_shapes, "
     "faster_rcnn_resnet50, faster_rcnn_resnet101), or a YAML file that extends one.",
@@ -125,7 +142,7 @@ eval_examples_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    default="coco",
+    default=DEFAULT_WEIGHTS,
     show_default=True,
     help="Weights to start from: coco, imagenet, none, a path (folder, tarball, checkpoint, .pb, .h5), a run's id, or "
     "a models:/ URI.",
@@ -143,7 +160,24 @@ trained_model_option = click.option(
     help="A run of train or transfer_learn (its id), or its folder of checkpoints; the latest run by default.",
 )
 step_option = click.option(
-    "--step", type=int, default=-1, show_default=True, help="Step of the checkpoint to use; -1: the latest."
+    "--step",
+    type=CheckpointStep(),
+    default="best",
+    show_default=True,
+    help="Checkpoint to use: best (by mAP in training's evaluations; without one the latest), latest, or a step.",
+)
+patience_option = click.option(
+    "--patience",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="Evaluations without a better mAP that end the training; 0: never; -1: as the model says.",
+)
+resume_option = click.option(
+    "--resume",
+    default="",
+    help="Id of a training run to go on in; of the other parameters only train_steps, eval_every, eval_examples, "
+    "patience and gpus may be given then.",
 )
 export_option = click.option(
     "--export",
@@ -170,6 +204,8 @@ _TRAINING_OPTIONS = (
     eval_every_option,
     checkpoint_every_option,
     eval_examples_option,
+    patience_option,
+    resume_option,
     gpus_option,
     seed_option,
     print_config_option,

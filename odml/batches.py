@@ -3,7 +3,8 @@
 A batch is a dict: ``images`` float32 [B, H, W, 3], RGB, 0..255, smaller ones padded with 0 at the bottom and right;
 ``boxes`` float32 [B, M, 4] yxyx, 0..1 of the image without its padding; ``classes`` int32 [B, M] from 1, 0 for padding.
 M is the largest count of the batch and may be 0. Training batches have ``sizes`` int32 [B, 2], height and width of each
-image without its padding; evaluation batches have ``difficult`` bool [B, M]: in training such objects are learned like
+image without its padding, and ``numbers`` int64 [B], their places in the order of training, from 0, which seed what is
+drawn at random for them. Evaluation batches have ``difficult`` bool [B, M]: in training such objects are learned like
 any other.
 """
 
@@ -26,24 +27,23 @@ Resize = Callable[[tf.Tensor], tf.Tensor]
 
 
 def training_batches(
-    dataset: Dataset, *, batch_size: int, resize: Resize, augment: Augmentation, seed: int
+    dataset: Dataset, *, batch_size: int, resize: Resize, augment: Augmentation, seed: int, start: int = 0
 ) -> tf.data.Dataset:
     """Give endless batches of the training records, shuffled and augmented, the same for the same seed.
 
     Args:
         resize: image [H, W, 3] -> float32 [h, w, 3] (the architecture's).
         augment: which random changes to make.
+        start: how many batches come before the first; what follows is the same as after them.
 
     Every epoch shows each example once; a batch may span two epochs. The shuffle buffer holds encoded pictures, at most
-    256 MB of them.
+    256 MB of them. The global seed of TensorFlow has a part in the order, and must not be 0.
 
     Raises:
         RecordError: no training records.
     """
-    if not dataset.train_examples:
-        raise RecordError(f"{dataset.folder}: has no training records; prepare it with a val_split below 100")
-    examples = _read(dataset.train_records).shuffle(_shuffle_size(dataset), seed=seed).repeat()
-    numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter())
+    examples = _shuffled(dataset, seed=seed, start=start * batch_size)
+    numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter(start * batch_size))
 
     @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -54,10 +54,37 @@ def training_batches(
             resize,
             seed=tf.stack([tf.cast(seed, tf.int64), number]),
         )
-        return {"images": image, "sizes": tf.shape(image)[:2], "boxes": boxes, "classes": classes}
+        return {
+            "images": image,
+            "sizes": tf.shape(image)[:2],
+            "boxes": boxes,
+            "classes": classes,
+            "numbers": number,
+        }
 
     loaded = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.padded_batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def batch_sources(dataset: Dataset, *, batch_size: int, seed: int, number: int) -> list[str]:
+    """Name the pictures of a batch, counted from 0, that ``training_batches`` gives for the same seed."""
+    batch = _shuffled(dataset, seed=seed, start=number * batch_size).take(batch_size)
+    return [parse_example(serialized)["source_id"].numpy().decode() for serialized in batch]
+
+
+def _shuffled(dataset: Dataset, *, seed: int, start: int) -> tf.data.Dataset:
+    """Give endless serialized examples, every epoch in an order of its own, from so many examples on."""
+    if not dataset.train_examples:
+        raise RecordError(f"{dataset.folder}: has no training records; prepare it with a val_split below 100")
+    records, buffer_size = _read(dataset.train_records), _shuffle_size(dataset)
+
+    @tf.autograph.experimental.do_not_convert
+    def shuffle(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.stateless_uniform([], [seed, epoch], minval=1, maxval=2**31 - 1, dtype=tf.int64)
+        return records.shuffle(buffer_size, seed=order, reshuffle_each_iteration=False)
+
+    epoch, within = divmod(start, dataset.train_examples)
+    return tf.data.Dataset.counter(epoch).flat_map(shuffle).skip(within)
 
 
 def evaluation_batches(

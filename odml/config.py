@@ -62,7 +62,10 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """The recipe: optimizer, schedule, rates and augmentation."""
+    """The recipe: optimizer, schedule, rates, moving averages of the weights, when it ends, and augmentation.
+
+    ``average_decay`` 0 keeps no averages; ``patience`` 0 never ends a training before its steps are done.
+    """
 
     batch_size: pydantic.PositiveInt
     optimizer: Literal["sgd", "adam"]
@@ -74,8 +77,11 @@ class Training(_Section):
     decay_factor: _Scale
     weight_decay: pydantic.NonNegativeFloat
     clip_gradient_norm: pydantic.PositiveFloat
+    average_decay: Annotated[float, pydantic.Field(ge=0, lt=1)]
     frozen_blocks: pydantic.NonNegativeInt
     checkpoint_every: pydantic.PositiveInt
+    keep_checkpoints: pydantic.PositiveInt
+    patience: pydantic.NonNegativeInt
     augmentation: Augmentation
 
 

@@ -18,41 +18,42 @@ _log = logging.getLogger(__name__)
 
 
 def progress(
-    iterable: Iterable[_Item], *, total: int | None, description: str, note: Callable[[], str] = str
+    iterable: Iterable[_Item], *, total: int | None, description: str, done: int = 0, note: Callable[[], str] = str
 ) -> Iterator[_Item]:
     """Yield the items and show, on standard error, how many of ``total`` are done and how long the rest takes.
 
     On a terminal this is a bar; otherwise an INFO line every ten seconds, so that a log stays readable. A ``total``
-    of None has no end; ``note`` gives what else stands in the line.
+    of None has no end; ``done`` of them were done before the iterable's first; ``note`` gives what else stands in the
+    line.
     """
     if sys.stderr.isatty():
-        yield from _with_bar(iterable, total, description, note)
+        yield from _with_bar(iterable, total, description, done, note)
     else:
-        yield from _with_lines(iterable, total, description, note)
+        yield from _with_lines(iterable, total, description, done, note)
 
 
 def _with_bar(
-    iterable: Iterable[_Item], total: int | None, description: str, note: Callable[[], str]
+    iterable: Iterable[_Item], total: int | None, description: str, done: int, note: Callable[[], str]
 ) -> Iterator[_Item]:
-    with tqdm(iterable, total=total, desc=description, dynamic_ncols=True) as bar:
+    with tqdm(iterable, total=total, initial=done, desc=description, dynamic_ncols=True) as bar:
         for item in bar:
             yield item
             bar.set_postfix_str(note(), refresh=False)
 
 
 def _with_lines(
-    iterable: Iterable[_Item], total: int | None, description: str, note: Callable[[], str]
+    iterable: Iterable[_Item], total: int | None, description: str, done: int, note: Callable[[], str]
 ) -> Iterator[_Item]:
     started = last = time.monotonic()
-    for done, item in enumerate(iterable, start=1):
+    for count, item in enumerate(iterable, start=1):
         yield item
         now = time.monotonic()
-        if done == 1:
+        if count == 1:
             # The first item often waits for something to be set up or compiled: it says nothing of the speed.
             started = last = now
         elif now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            line = progress_line(done, total, speed=(done - 1) / (now - started), description=description)
+            line = progress_line(done + count, total, speed=(count - 1) / (now - started), description=description)
             _log.info(", ".join(part for part in (line, note()) if part))
 
 

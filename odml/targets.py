@@ -132,7 +132,9 @@ def assign(anchors: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, matches: tf
     return {"classes": tf.cast(matched_classes, tf.int32), "codes": codes, "is_object": is_object}
 
 
-def sample(is_object: tf.Tensor, is_candidate: tf.Tensor, *, batch_size: int, positive_fraction: float) -> tf.Tensor:
+def sample(
+    is_object: tf.Tensor, is_candidate: tf.Tensor, *, batch_size: int, positive_fraction: float, seeds: tf.Tensor
+) -> tf.Tensor:
     """Draw anchors at random for each image: objects up to a share of the number wanted, the rest background.
 
     Where there are fewer objects, background takes their place; where there is too little background, fewer are
@@ -143,19 +145,24 @@ def sample(is_object: tf.Tensor, is_candidate: tf.Tensor, *, batch_size: int, po
         is_candidate: bool [B, A], False for anchors that are never drawn.
         batch_size: how many to draw an image.
         positive_fraction: 0..1 of them may be objects.
+        seeds: int [B, 2], one for each image: the same seed draws the same.
     Returns:
         bool [B, A], True for those drawn.
     """
     limit = int(positive_fraction * batch_size)
-    objects = _draw(is_object & is_candidate, tf.fill(tf.shape(is_object)[:1], limit), limit=limit)
+    images, anchors = tf.unstack(tf.shape(is_object))
+    lots = tf.map_fn(
+        lambda seed: tf.random.stateless_uniform([anchors], seed), seeds, fn_output_signature=tf.TensorSpec([None])
+    )
+    objects = _draw(lots, is_object & is_candidate, tf.fill([images], limit), limit=limit)
     left = batch_size - tf.reduce_sum(tf.cast(objects, tf.int32), axis=1)
-    return objects | _draw(~is_object & is_candidate, left, limit=batch_size)
+    return objects | _draw(lots, ~is_object & is_candidate, left, limit=batch_size)
 
 
-def _draw(allowed: tf.Tensor, counts: tf.Tensor, *, limit: int) -> tf.Tensor:
-    """Draw ``counts`` [B], at most ``limit``, of those allowed in [B, A]."""
+def _draw(lots: tf.Tensor, allowed: tf.Tensor, counts: tf.Tensor, *, limit: int) -> tf.Tensor:
+    """Draw those of the highest lots [B, A] (0..1), ``counts`` [B] and at most ``limit`` of the allowed ones."""
     shape = tf.shape(allowed)
-    lots = tf.where(allowed, tf.random.uniform(shape), -1.0)
+    lots = tf.where(allowed, lots, -1.0)
     lots, places = tf.math.top_k(lots, k=tf.minimum(limit, shape[1]))  # [B, k]
     drawn = (lots >= 0) & (tf.range(tf.shape(lots)[1]) < counts[:, None])
     images = tf.broadcast_to(tf.range(shape[0])[:, None], tf.shape(places))

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import keras
+import psutil
 import tensorflow as tf
 
 from odml.architectures import Architecture
 from odml.config import Training
-from odml.errors import ConfigurationError, TrainingError
+from odml.errors import CheckpointError, ConfigurationError, TrainingError
 from odml.progress import progress
+from odml.weight_averages import WeightAverages
+
+logger = logging.getLogger(__name__)
 
 REPORT_EVERY = 10  # steps
+SCORE = "eval/coco/mAP"  # of what ``evaluate`` gives; by it the best checkpoint is known
 
 Report = Callable[[Mapping[str, float], int], None]
 
@@ -30,9 +37,29 @@ class Stop(Protocol):
     def __bool__(self) -> bool: ...
 
 
+class Saver(Protocol):
+    """Keeps a training's checkpoints and scores, as ``checkpoints.Checkpoints`` does."""
+
+    @property
+    def scores(self) -> Mapping[int, float]:
+        """The score of each evaluated step."""
+
+    @property
+    def evaluations_without_gain(self) -> int:
+        """How many evaluations there were since the best one."""
+
+    def save(self, step: int) -> None:
+        """Keep the state of a step."""
+
+    def add_score(self, step: int, score: float) -> None:
+        """Note the score of a step."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """When things happen, in steps. ``steps`` None trains until it is stopped.
+
+    ``patience`` is the number of evaluations without a better score that ends it, None: no number does.
 
     Raises ConfigurationError for a number below 1.
     """
@@ -40,16 +67,18 @@ class Plan:
     steps: int | None
     checkpoint_every: int
     eval_every: int
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and value < 1:
-                raise ConfigurationError(f"{name}: {value} is not a number of steps; give 1 or more")
+                what = "evaluations" if name == "patience" else "steps"
+                raise ConfigurationError(f"{name}: {value} is not a number of {what}; give 1 or more")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The last step that was trained, and why it was the last: "finished", or the signal's name."""
+    """The last step that was trained, and why it was the last: "finished", "patience", or the signal's name."""
 
     step: int
     reason: str
@@ -60,50 +89,110 @@ def train(
     batches: tf.data.Dataset,
     *,
     optimizer: keras.optimizers.Optimizer,
+    averages: WeightAverages | None = None,
     plan: Plan,
-    save: Callable[[int], None],
+    start: int = 0,
+    saver: Saver,
     evaluate: Callable[[int], Mapping[str, float]],
     report: Report,
     stop: Stop,
+    name_sources: Callable[[int], Sequence[str]] = lambda step: (),
 ) -> Outcome:
     """Train a network.
 
-    Whatever ends it, the last step is saved and evaluated.
+    Whatever ends it, the last step is saved and evaluated. A checkpoint that cannot be written is warned about, and
+    training goes on; only the last one must be written.
 
     Args:
-        batches: endless, as ``batches.training_batches`` makes them.
+        batches: endless, as ``batches.training_batches`` makes them; the first is that of the step after ``start``.
         optimizer: built for the model's trainable variables.
-        save: called with a step, writes its checkpoint.
+        averages: updated after every step; evaluation measures them.
+        start: the step that model, optimizer and averages are at.
+        saver: keeps the checkpoints, one for each evaluation at least, and the scores.
         evaluate: called with a step after its checkpoint is written, gives metrics to report.
         report: takes metrics and their step: ``train/loss/total`` and the parts, ``train/learning_rate``,
             ``train/gradient_norm``, ``train/steps_per_second``, ``train/images_per_second`` (means since the last
             report, without the time of saving and evaluating), and what ``evaluate`` gives.
         stop: asked after every step.
+        name_sources: gives the names of the pictures of a step's batch.
     Raises:
-        TrainingError: the loss or its gradient is no longer a finite number; nothing of that step is saved.
+        TrainingError: the loss or its gradient is no longer a finite number, or memory does not suffice for a step;
+            nothing of that step is saved.
+        ConfigurationError: the plan has no step after ``start``.
+        CheckpointError: the last checkpoint cannot be written.
     """
+    if plan.steps is not None and plan.steps <= start:
+        raise ConfigurationError(f"train_steps: {start} steps are trained already, of {plan.steps}; give more")
     iterator = iter(tf.distribute.get_strategy().experimental_distribute_dataset(batches))
-    train_step = make_step(model, optimizer)
+    train_step = make_step(model, optimizer, averages)
     window = _Window()
-    steps = itertools.count(1) if plan.steps is None else range(1, plan.steps + 1)
-    step = 0
-    for step in progress(steps, total=plan.steps, description="train", note=lambda: window.note):
+
+    def measure(step: int) -> None:
+        with averages.in_place() if averages else nullcontext():
+            metrics = evaluate(step)
+        report(metrics, step)
+        if SCORE in metrics:
+            with _warning():
+                saver.add_score(step, metrics[SCORE])
+
+    if start and start % plan.eval_every == 0 and start not in saver.scores:
+        measure(start)
+    steps = itertools.count(start + 1) if plan.steps is None else range(start + 1, plan.steps + 1)
+    for step in progress(steps, total=plan.steps, done=start, description="train", note=lambda: window.note):
         started = time.monotonic()
-        values = _finite(train_step(iterator), step)
+        values = _run(train_step, iterator, step, name_sources)
         window.add(values, seconds=time.monotonic() - started)
         last = step == plan.steps or bool(stop)
         if step % REPORT_EVERY == 0 or last:
             report(window.close(learning_rate=float(optimizer.learning_rate)), step)
-        saves = last or step % plan.checkpoint_every == 0
         evaluates = last or step % plan.eval_every == 0
+        saves = evaluates or step % plan.checkpoint_every == 0
         if saves:
-            save(step)
+            with _warning(unless=last):
+                saver.save(step)
         if evaluates:
-            report(evaluate(step), step)
+            measure(step)
+        if plan.patience and saver.evaluations_without_gain >= plan.patience:
+            return Outcome(step=step, reason="patience")
         # A request that comes while a step is saved and evaluated finds all done.
-        if last or (stop and saves and evaluates):
+        if last or (stop and evaluates):
             break
     return Outcome(step=step, reason="finished" if step == plan.steps else stop.reason or "finished")
+
+
+@contextmanager
+def _warning(*, unless: bool = False) -> Iterator[None]:
+    """Warn of what cannot be written, unless that is the end: a full disk is no reason to lose what is learned."""
+    try:
+        yield
+    except CheckpointError as error:
+        if unless:
+            raise
+        logger.warning("%s; training goes on", error)
+
+
+def _run(
+    train_step: Callable[..., Mapping[str, tf.Tensor]],
+    iterator: tf.data.Iterator,
+    step: int,
+    name_sources: Callable[[int], Sequence[str]],
+) -> dict[str, float]:
+    """Train one step, and give its values; raise TrainingError for what a user can do something about."""
+    try:
+        numbers = {name: float(value) for name, value in train_step(iterator).items()}
+    except tf.errors.ResourceExhaustedError as error:
+        raise TrainingError(
+            f"step {step}: memory does not suffice ({error.message.splitlines()[0]}); give a smaller batch_size, or "
+            "smaller images by a YAML file that extends the model"
+        ) from None
+    if not math.isfinite(numbers["loss/total"] + numbers["gradient_norm"]):
+        parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name != "images")
+        pictures = ", ".join(name_sources(step))
+        raise TrainingError(
+            f"step {step}: the loss or its gradient is not a finite number ({parts}); lower learning_rate, or look for "
+            f"odd boxes{f' in {pictures}' if pictures else ''}"
+        )
+    return numbers
 
 
 def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) -> keras.optimizers.Optimizer:
@@ -154,10 +243,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return 1.0
 
 
-def make_step(model: Architecture, optimizer: keras.optimizers.Optimizer) -> Callable[..., dict[str, tf.Tensor]]:
+def make_step(
+    model: Architecture, optimizer: keras.optimizers.Optimizer, averages: WeightAverages | None = None
+) -> Callable[..., dict[str, tf.Tensor]]:
     """Make the function that takes an iterator of batches, trains one step, and gives its losses as scalars.
 
-    They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch.
+    They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch. The
+    averages are updated after the step.
     """
     strategy = tf.distribute.get_strategy()
 
@@ -168,7 +260,11 @@ def make_step(model: Architecture, optimizer: keras.optimizers.Optimizer) -> Cal
             # Gradients are summed over replicas.
             scaled = total / strategy.num_replicas_in_sync
         gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        if averages:
+            step = tf.identity(optimizer.iterations.value)
         optimizer.apply(gradients, model.trainable_variables)
+        if averages:
+            averages.update(step)
         metrics = {f"loss/{name}": loss for name, loss in losses.items()}
         images = tf.cast(tf.shape(batch["images"])[0] * strategy.num_replicas_in_sync, tf.float32)
         return metrics | {"loss/total": total, "gradient_norm": tf.linalg.global_norm(gradients), "images": images}
@@ -179,17 +275,6 @@ def make_step(model: Architecture, optimizer: keras.optimizers.Optimizer) -> Cal
         return {name: strategy.reduce("MEAN", value, axis=None) for name, value in values.items()}
 
     return step
-
-
-def _finite(values: Mapping[str, tf.Tensor], step: int) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in values.items()}
-    if not math.isfinite(numbers["loss/total"] + numbers["gradient_norm"]):
-        parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name != "images")
-        raise TrainingError(
-            f"step {step}: the loss or its gradient is not a finite number ({parts}); lower the learning rate, or look "
-            "for odd boxes"
-        )
-    return numbers
 
 
 class _Window:
@@ -213,6 +298,12 @@ class _Window:
             "train/steps_per_second": len(self._rows) / seconds,
             "train/images_per_second": images / seconds,
         }
-        self.note = f"loss {means['train/loss/total']:.3f}, {images / seconds:.1f} images/s"
+        parts = {name.rpartition("/")[2]: mean for name, mean in means.items() if name.startswith("train/loss/")}
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if name != "total")
+        gigabytes = psutil.Process().memory_info().rss / 1e9
+        self.note = (
+            f"loss {parts['total']:.3f} ({losses}), rate {learning_rate:.2g}, {images / seconds:.1f} images/s, "
+            f"{gigabytes:.1f} GB"
+        )
         self._rows, self._seconds = [], 0.0
         return means | speeds

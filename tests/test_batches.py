@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from odml.batches import evaluation_batches, read_images, training_batches
+from odml.batches import batch_sources, evaluation_batches, read_images, training_batches
 from odml.config import Augmentation
 from odml.errors import RecordError
 from odml.images import read_image
@@ -58,6 +58,7 @@ def test_training_batch_has_equal_images_and_padded_ground_truth(dataset):
     assert {name: (value.dtype, *value.shape) for name, value in batch.items()} == {
         "images": (tf.float32, 5, 30, 40, 3),
         "sizes": (tf.int32, 5, 2),
+        "numbers": (tf.int64, 5),
         "boxes": (tf.float32, 5, 4, 4),
         "classes": (tf.int32, 5, 4),
     }
@@ -120,6 +121,24 @@ def test_same_seed_makes_the_same_batches(dataset, augment):
     for one, other in zip(first, second, strict=True):
         for name in one:
             assert np.array_equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("start", [1, 2, 7])
+def test_batches_can_begin_where_others_ended(mixed, start):
+    def batches(**options):
+        return training_batches(mixed, batch_size=2, resize=resize, augment=EVERYTHING, seed=4, **options)
+
+    whole = list(batches().take(start + 4).as_numpy_iterator())
+    for mine, theirs in zip(batches(start=start).take(4).as_numpy_iterator(), whole[start:], strict=True):
+        assert set(mine) == set(theirs)
+        for key in mine:
+            assert np.array_equal(mine[key], theirs[key]), key
+    assert [each["numbers"].tolist() for each in whole] == [[2 * n, 2 * n + 1] for n in range(start + 4)]
+
+
+def test_pictures_of_a_batch_are_named(dataset):
+    names = [name for number in range(4) for name in batch_sources(dataset, batch_size=2, seed=1, number=number)]
+    assert names == [f"{count}.png" for count in counts(training(dataset), 4)]
 
 
 def test_other_seeds_make_other_batches(dataset):

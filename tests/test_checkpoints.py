@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +16,11 @@ from odml.checkpoints import Checkpoints
 from odml.errors import CheckpointError, ConfigurationError
 from odml.structures import LabelMap
 from odml.training import make_optimizer
+from odml.weight_averages import WeightAverages
 from tests import tiny
+
+ENDS = ("data-00000-of-00001", "index")
+JSON = ("model.json", "scores.json")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def network() -> SSD:
 def saved(network: SSD, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checkpoints of the steps 3, 20 and 100; the first weights of the last is 100."""
     folder = tmp_path_factory.mktemp("run") / "train"
-    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network), settings={"seed": 7})
     for step in (3, 20, 100):
         network.variables[0].assign(tf.fill(network.variables[0].shape, float(step)))
         saver.save(step)
@@ -48,7 +53,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "train"))
 
 
-def message_of(folder: Path, step: int | None = None) -> str:
+def message_of(folder: Path, step: int | str = "latest") -> str:
     with pytest.raises(CheckpointError) as raised:
         checkpoints.load(folder, step)
     return str(raised.value)
@@ -73,7 +78,9 @@ def test_description_tells_what_the_weights_are_of(saved):
         "odml_version": odml.__version__,
         "label_map": ["green", "red"],
         "configuration": tiny.configuration().model_dump(mode="json"),
+        "training": {"seed": 7},
     }
+    assert checkpoints.read_settings(saved) == {"seed": 7}
 
 
 def test_steps_are_listed_by_number(saved, tmp_path):
@@ -104,12 +111,110 @@ def test_latest_few_are_kept(network, tmp_path):
     assert checkpoints.list_steps(tmp_path / "train") == [3, 4]
 
 
+def test_best_one_is_kept_beside_the_latest_few(network, tmp_path):
+    saver = Checkpoints(tmp_path / "train", network, tiny.LABEL_MAP, optimizer=optimizer_of(network), keep=2)
+    for step, score in ((1, 0.1), (2, 0.5), (3, 0.5), (4, 0.2), (5, 0.3)):
+        saver.save(step)
+        saver.add_score(step, score)
+    assert checkpoints.list_steps(tmp_path / "train") == [2, 4, 5]
+    assert saver.evaluations_without_gain == 3
+    assert [checkpoints.find_step(tmp_path / "train", wanted) for wanted in ("best", "latest", 4)] == [2, 5, 4]
+    names = sorted(path.name for path in (tmp_path / "train").iterdir())
+    assert names == ["checkpoint", *(f"model.ckpt-{step}.{end}" for step in (2, 4, 5) for end in ENDS), *JSON]
+    assert 'all_model_checkpoint_paths: "model.ckpt-2"' in (tmp_path / "train/checkpoint").read_text()
+
+
+def test_best_without_any_evaluation_is_the_latest(saved):
+    assert checkpoints.find_step(saved, "best") == 100
+
+
+def test_best_that_is_not_there(folder):
+    (folder / "scores.json").write_text('{"20": 0.5, "4": 0.7}')
+    assert message_of(folder, "best") == f"{folder}: has no checkpoint of step 4; it has 3, 20, 100"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"3": null}', '{"x": 1}'])
+def test_damaged_scores(folder, text):
+    (folder / "scores.json").write_text(text)
+    message = message_of(folder, "best")
+    assert message.startswith(f"{folder}/scores.json: cannot be read (")
+    assert message.endswith("); remove it, or name a step")
+
+
+def test_scores_are_remembered_by_who_goes_on(network, tmp_path):
+    folder = tmp_path / "train"
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    for step, score in ((10, 0.1), (20, 0.5)):
+        saver.save(step)
+        saver.add_score(step, score)
+    saver.add_score(30, 0.7)  # its checkpoint could not be written
+    again = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    assert (again.restore(), again.scores) == (20, {10: 0.1, 20: 0.5})
+
+
+def test_what_a_killed_process_was_writing_is_no_checkpoint_and_goes_with_the_next(network, folder):
+    (folder / ".partial").mkdir()
+    (folder / ".partial" / "model.ckpt-200.index").write_bytes(b"torn")
+    (folder / "model.ckpt-200.data-00000-of-00001").write_bytes(b"torn")
+    assert checkpoints.find_step(folder, "latest") == 100
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    assert saver.restore() == 100
+    saver.save(300)
+    assert checkpoints.list_steps(folder) == [3, 20, 100, 300]
+    assert not list(folder.glob(".partial*"))
+    assert not list(folder.glob("*-200*"))
+
+
+def test_checkpoint_that_cannot_be_written_leaves_those_before(network, folder, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr("odml.checkpoints.os.replace", full)
+    with pytest.raises(CheckpointError) as raised:
+        saver.save(300)
+    assert str(raised.value) == (
+        f"{folder}: the checkpoint of step 300 cannot be written (No space left on device); make room there"
+    )
+    assert sorted(folder.iterdir()) == before
+
+
+def test_averages_are_what_others_read_and_the_weights_are_what_training_goes_on_from(tmp_path, network):
+    averages = WeightAverages(network, decay=0.5)
+    weights = network.variables[0].numpy()
+    averages.variables[network.variables[0].path.split("/", 1)[1]].assign(weights + 1)
+    folder = tmp_path / "train"
+    Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network), averages=averages).save(5)
+    loaded, _, _ = checkpoints.load(folder)
+    assert loaded.variables[0].numpy() == pytest.approx(weights + 1)
+    again = WeightAverages(loaded, decay=0.5)
+    saver = Checkpoints(folder, loaded, tiny.LABEL_MAP, optimizer=optimizer_of(loaded), averages=again)
+    saver.restore()
+    assert np.array_equal(loaded.variables[0].numpy(), weights)
+    assert next(iter(again.variables.values())).numpy() == pytest.approx(weights + 1)
+
+
+def test_others_hear_of_every_change(tmp_path, network):
+    heard = []
+    saver = Checkpoints(
+        tmp_path / "train",
+        network,
+        tiny.LABEL_MAP,
+        optimizer=optimizer_of(network),
+        on_change=lambda: heard.append(len(list(tmp_path.glob("train/*.json")))),
+    )
+    saver.save(1)
+    saver.add_score(1, 0.5)
+    assert heard == [1, 2]
+
+
 def test_optimizer_is_saved_too_and_weights_are_saved_once(saved, network):
     names = [name for name, _ in tf.train.list_variables(str(saved / "model.ckpt-100"))]
     assert sum(name.startswith("variables/") for name in names) == len(network.variables)
-    # Momenta; beside them stand the optimizer's and the manager's counters and TensorFlow's own graph of objects.
+    # Momenta; beside them stand the optimizer's counter and rate and TensorFlow's own graph of objects.
     assert sum(name.startswith("optimizer/_variables/") for name in names) == len(network.trainable_variables)
-    assert len(names) == len(network.variables) + len(network.trainable_variables) + 3
+    assert len(names) == len(network.variables) + len(network.trainable_variables) + 2
 
 
 def test_folder_without_checkpoints(tmp_path):

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from odml import architectures, config
+from odml import architectures, config, records
 from odml.batches import training_batches
 from odml.boxes import iou, yxyx_to_xyxy
+from odml.checkpoints import Checkpoints
 from odml.config import Augmentation
-from odml.errors import ConfigurationError, TrainingError
+from odml.errors import CheckpointError, ConfigurationError, TrainingError
 from odml.training import Outcome, Plan, make_optimizer, train
+from odml.weight_averages import WeightAverages
 from tests import tiny
 
 BATCH_SIZE = 2
@@ -50,6 +54,7 @@ class Diary:
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.stop = Request()
         self._stop_at = stop_at
+        self.scores: dict[int, float] = {}
 
     def batches(self, value: float = 3.0) -> tf.data.Dataset:
         """Give endless images of one value."""
@@ -65,24 +70,32 @@ class Diary:
         self.evaluated.append(step)
         return {"eval/score": step / 100}
 
+    @property
+    def evaluations_without_gain(self) -> int:
+        return len(self.scores) - 1 - list(self.scores.values()).index(max(self.scores.values())) if self.scores else 0
+
+    def add_score(self, step: int, score: float) -> None:
+        self.scores[step] = score
+
     def report(self, metrics: Mapping[str, float], step: int) -> None:
         self.reports.append((step, dict(metrics)))
 
     def reports_of(self, name: str) -> dict[int, float]:
         return {step: metrics[name] for step, metrics in self.reports if name in metrics}
 
-    def train(self, model, *, steps, every=100, eval_every=100, rate=0.1, batches=None) -> Outcome:
+    def train(self, model, *, steps, every=100, eval_every=100, rate=0.1, batches=None, patience=None, **options):
         optimizer = keras.optimizers.SGD(rate)
         optimizer.build(model.trainable_variables)
         return train(
             model,
             self.batches() if batches is None else batches,
             optimizer=optimizer,
-            plan=Plan(steps=steps, checkpoint_every=every, eval_every=eval_every),
-            save=self.save,
+            plan=Plan(steps=steps, checkpoint_every=every, eval_every=eval_every, patience=patience),
+            saver=self,
             evaluate=self.evaluate,
             report=self.report,
             stop=self.stop,
+            **options,
         )
 
 
@@ -107,10 +120,10 @@ def test_one_step_is_trained_saved_evaluated_and_reported():
     assert speeds["train/images_per_second"] == pytest.approx(BATCH_SIZE * speeds["train/steps_per_second"])
 
 
-def test_checkpoints_evaluations_and_reports_have_their_own_steps():
+def test_evaluations_and_reports_have_their_own_steps_and_what_is_evaluated_is_saved():
     diary = Diary()
     diary.train(Slope(), steps=23, every=5, eval_every=8)
-    assert diary.saved == [5, 10, 15, 20, 23]
+    assert diary.saved == [5, 8, 10, 15, 16, 20, 23]
     assert diary.evaluated == [8, 16, 23]
     assert list(diary.reports_of("train/loss/total")) == [10, 20, 23]
     assert list(diary.reports_of("eval/score")) == [8, 16, 23]
@@ -158,6 +171,105 @@ def test_request_that_comes_with_the_last_step_finds_the_training_finished():
     assert diary.train(Slope(), steps=4, every=4) == Outcome(step=4, reason="finished")
 
 
+class Fading(Diary):
+    """Scores rise to the third evaluation and fall from there."""
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        self.evaluated.append(step)
+        return {"eval/coco/mAP": 1.0 - abs(step - 6) / 100}
+
+
+def test_training_ends_when_scores_have_not_risen_for_so_many_evaluations():
+    diary = Fading()
+    assert diary.train(Slope(), steps=100, every=50, eval_every=2, patience=3) == Outcome(step=12, reason="patience")
+    assert diary.evaluated == diary.saved == [2, 4, 6, 8, 10, 12]
+
+
+def test_training_goes_on_from_a_step():
+    diary = Diary()
+    outcome = diary.train(Slope(), steps=25, every=5, eval_every=10, start=12)
+    assert outcome == Outcome(step=25, reason="finished")
+    assert diary.saved == [15, 20, 25]
+    assert diary.evaluated == [20, 25]
+    assert list(diary.reports_of("train/loss/total")) == [20, 25]
+
+
+def test_evaluation_that_a_killed_process_did_not_come_to_is_made_up_for():
+    diary = Diary()
+    diary.train(Slope(), steps=25, every=5, eval_every=10, start=20)
+    assert diary.evaluated == [20, 25]
+    diary = Diary()
+    diary.scores[20] = 0.5
+    diary.train(Slope(), steps=25, every=5, eval_every=10, start=20)
+    assert diary.evaluated == [25]
+
+
+def test_nothing_is_left_to_train():
+    with pytest.raises(ConfigurationError) as raised:
+        Diary().train(Slope(), steps=20, start=20)
+    assert str(raised.value) == "train_steps: 20 steps are trained already, of 20; give more"
+
+
+class FullDisk(Diary):
+    def save(self, step: int) -> None:
+        if step < 10:
+            raise CheckpointError(f"no room for {step}")
+        super().save(step)
+
+    def add_score(self, step: int, score: float) -> None:
+        raise CheckpointError("no room for scores")
+
+
+def test_disk_that_is_full_for_a_while_does_not_end_the_training(caplog):
+    diary = FullDisk()
+    assert diary.train(Slope(), steps=12, every=4, eval_every=6) == Outcome(step=12, reason="finished")
+    assert diary.saved == [12]
+    assert [each for each in caplog.messages if "no room" in each] == [
+        "no room for 4; training goes on",
+        "no room for 6; training goes on",
+        "no room for 8; training goes on",
+    ]
+
+
+def test_last_checkpoint_must_be_written():
+    with pytest.raises(CheckpointError, match=r"^no room for 5$"):
+        FullDisk().train(Slope(), steps=5)
+
+
+class Greedy(Slope):
+    def compute_losses(self, batch):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nand so on")
+
+
+def test_memory_that_does_not_suffice():
+    with pytest.raises(TrainingError) as raised:
+        Diary().train(Greedy(), steps=5)
+    assert str(raised.value) == (
+        "step 1: memory does not suffice (OOM when allocating tensor); give a smaller batch_size, or smaller images by "
+        "a YAML file that extends the model"
+    )
+
+
+def test_averages_follow_the_weights_and_are_what_is_evaluated():
+    model = Slope()
+    averages = WeightAverages(model, decay=0.4)
+    seen = []
+
+    class Watching(Diary):
+        def evaluate(self, step: int) -> dict[str, float]:
+            seen.append(float(model.slope))
+            return super().evaluate(step)
+
+    Watching().train(model, steps=4, averages=averages, rate=0.02)
+    # The slope falls by .1 a step; of the average the first steps keep 1/10, 2/11, 3/12 and 4/13.
+    average = 1.0
+    for step in range(4):
+        keep = min(0.4, (1 + step) / (10 + step))
+        average = keep * average + (1 - keep) * (1 - 0.1 * (step + 1))
+    assert seen == pytest.approx([average])
+    assert float(model.slope) == pytest.approx(0.6)
+
+
 def test_training_without_a_last_step_goes_on_until_it_is_stopped():
     diary = Diary(stop_at=12)
     assert diary.train(Slope(), steps=None, every=6) == Outcome(step=13, reason="SIGINT")
@@ -165,11 +277,12 @@ def test_training_without_a_last_step_goes_on_until_it_is_stopped():
 
 def test_loss_that_is_no_number_ends_the_training_and_is_not_saved():
     diary = Diary()
+    names = {"name_sources": lambda step: [f"{step}/a.png", f"{step}/b.png"]}
     with pytest.raises(TrainingError) as raised:
-        diary.train(Slope(), steps=5, every=1, batches=diary.batches(math.nan))
+        diary.train(Slope(), steps=5, every=1, batches=diary.batches(math.nan), **names)
     assert str(raised.value) == (
         "step 1: the loss or its gradient is not a finite number (gradient_norm nan, loss/left nan, loss/right 2, "
-        "loss/total nan); lower the learning rate, or look for odd boxes"
+        "loss/total nan); lower learning_rate, or look for odd boxes in 1/a.png, 1/b.png"
     )
     assert diary.saved == []
 
@@ -191,14 +304,20 @@ def test_gradient_that_is_no_number_ends_the_training_before_it_is_saved():
 
 
 @pytest.mark.parametrize(
-    ("numbers", "name"), [((0, 1, 1), "steps"), ((None, 0, 1), "checkpoint_every"), ((9, 1, -2), "eval_every")]
+    ("numbers", "name", "what"),
+    [
+        ((0, 1, 1, 1), "steps", "steps"),
+        ((None, 0, 1, None), "checkpoint_every", "steps"),
+        ((9, 1, -2, None), "eval_every", "steps"),
+        ((9, 1, 1, 0), "patience", "evaluations"),
+    ],
 )
-def test_plan_of_less_than_a_step(numbers, name):
-    steps, checkpoint_every, eval_every = numbers
+def test_plan_of_less_than_a_step(numbers, name, what):
+    steps, checkpoint_every, eval_every, patience = numbers
     with pytest.raises(ConfigurationError) as raised:
-        Plan(steps=steps, checkpoint_every=checkpoint_every, eval_every=eval_every)
+        Plan(steps=steps, checkpoint_every=checkpoint_every, eval_every=eval_every, patience=patience)
     value = next(number for number in numbers if number is not None and number < 1)
-    assert str(raised.value) == f"{name}: {value} is not a number of steps; give 1 or more"
+    assert str(raised.value) == f"{name}: {value} is not a number of {what}; give 1 or more"
 
 
 def rates(at, *, steps, **changes):
@@ -285,6 +404,61 @@ def test_large_gradients_are_clipped_to_the_norm_of_the_recipe():
 NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
 
 
+class Whole:
+    """A training of the tiny network in a folder, up to a step; it goes on where the folder's ended."""
+
+    def __init__(self, folder: Path, *, steps: int):
+        keras.utils.set_random_seed(1)
+        dataset = records.open_dataset(folder / "dataset")
+        # Augmented, with momentum and averages: all that could be forgotten.
+        recipe = tiny.configuration(batch_size=2, warmup_steps=3, checkpoint_every=2)
+        self.network = architectures.build(recipe, len(tiny.LABEL_MAP))
+        optimizer = make_optimizer(recipe.training, self.network, steps=8)
+        self.averages = WeightAverages(self.network, decay=0.9)
+        saver = Checkpoints(
+            folder / f"train{steps}", self.network, tiny.LABEL_MAP, optimizer=optimizer, averages=self.averages
+        )
+        previous = folder / f"train{steps // 2}"
+        if previous.is_dir():
+            shutil.copytree(previous, folder / f"train{steps}", dirs_exist_ok=True)
+        start = saver.restore() if previous.is_dir() else 0
+        diary = Diary()
+        train(
+            self.network,
+            training_batches(
+                dataset,
+                batch_size=2,
+                resize=self.network.resize,
+                augment=recipe.training.augmentation,
+                seed=3,
+                start=start,
+            ),
+            optimizer=optimizer,
+            averages=self.averages,
+            plan=Plan(steps=steps, checkpoint_every=2, eval_every=4),
+            start=start,
+            saver=saver,
+            evaluate=diary.evaluate,
+            report=diary.report,
+            stop=diary.stop,
+        )
+
+
+@pytest.mark.slow
+def test_going_on_is_the_same_as_never_having_stopped(tmp_path):
+    objects = [[("red", (20, 22, 38, 32))], [("green", (36, 20, 76, 56))], [("red", (30, 10, 70, 50))]]
+    examples = [tiny.serialize(each, source_id=f"{number}.png") for number, each in enumerate(objects)]
+    for name in ("whole", "halves"):
+        tiny.write_dataset(tmp_path / name / "dataset", train=examples)
+    whole = Whole(tmp_path / "whole", steps=8)
+    Whole(tmp_path / "halves", steps=4)
+    second = Whole(tmp_path / "halves", steps=8)
+    for mine, theirs in zip(second.network.variables, whole.network.variables, strict=True):
+        assert np.array_equal(mine, theirs), mine.path
+    for name, average in second.averages.variables.items():
+        assert np.array_equal(average, whole.averages.variables[name]), name
+
+
 @pytest.mark.slow
 def test_network_learns_a_few_pictures_by_heart(tmp_path):
     keras.utils.set_random_seed(1)
@@ -306,7 +480,7 @@ def test_network_learns_a_few_pictures_by_heart(tmp_path):
         training_batches(dataset, batch_size=4, resize=network.resize, augment=NOTHING, seed=1),
         optimizer=make_optimizer(network.configuration.training, network, steps=None),
         plan=Plan(steps=120, checkpoint_every=120, eval_every=120),
-        save=diary.save,
+        saver=diary,
         evaluate=diary.evaluate,
         report=diary.report,
         stop=diary.stop,

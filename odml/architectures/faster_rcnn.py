@@ -165,8 +165,9 @@ class FasterRCNN(keras.Model):
         """Give the losses of a batch as named scalars; their sum is what is minimised.
 
         Args:
-            batch: ``images``; ``boxes`` [B, M, 4] yxyx, 0..1; ``classes`` int [B, M] from 1, 0 for padding; ``sizes``
-                as ``call`` takes them, which may be missing if all images have one size.
+            batch: ``images``; ``boxes`` [B, M, 4] yxyx, 0..1; ``classes`` int [B, M] from 1, 0 for padding;
+                ``numbers`` int64 [B], which seed what is drawn for each image; ``sizes`` as ``call`` takes them, which
+                may be missing if all images have one size.
         Returns:
             ``rpn_objectness`` and ``rpn_localization`` of the first stage, means over the anchors drawn in each
             image; ``classification`` and ``localization`` of the second, means over the proposals drawn;
@@ -205,6 +206,7 @@ class FasterRCNN(keras.Model):
             matches != targets.IGNORED,
             batch_size=settings.batch_size,
             positive_fraction=settings.positive_fraction,
+            seeds=_seeds(batch["numbers"], stage=1),
         )
         objectness = losses.softmax_cross_entropy(
             first["rpn_objectness_predictions_with_background"], tf.one_hot(tf.cast(is_object, tf.int32), 2)
@@ -239,6 +241,7 @@ class FasterRCNN(keras.Model):
             present,
             batch_size=settings.batch_size,
             positive_fraction=settings.positive_fraction,
+            seeds=_seeds(batch["numbers"], stage=2),
         )
         first = tf.argsort(tf.cast(drawn, tf.int32), axis=1, direction="DESCENDING", stable=True)
         first = first[:, : settings.batch_size]
@@ -319,3 +322,8 @@ def _mean(values: tf.Tensor, where: tf.Tensor, *, over: tf.Tensor) -> tf.Tensor:
     """Sum values [B, A] where told, over the number that ``over`` [B, A] has in each image; mean of the images."""
     count = tf.maximum(tf.reduce_sum(tf.cast(over, tf.float32), axis=1), 1.0)
     return tf.reduce_mean(tf.reduce_sum(tf.where(where, values, 0.0), axis=1) / count)
+
+
+def _seeds(numbers: tf.Tensor, *, stage: int) -> tf.Tensor:
+    """Give seeds [B, 2] of what a stage draws for images [B]."""
+    return tf.stack([numbers, tf.fill(tf.shape(numbers), tf.constant(stage, numbers.dtype))], axis=1)

@@ -34,7 +34,8 @@ class ArtifactFolder:
 
     With a local artifact store ``path`` is the run's own artifact folder: others see each file as it is written,
     and publishing does nothing. Otherwise ``path`` is a temporary folder, and ``publish`` uploads what is new or
-    changed since the last time (the file ``checkpoint`` last) and then deletes what is gone, where the store can.
+    changed since the last time (the file ``checkpoint`` last) and then deletes what is gone, where the store can. What
+    a resumed run has there already is downloaded first.
     """
 
     def __init__(self, client: MlflowClient, run: Run, name: str) -> None:
@@ -46,8 +47,11 @@ class ArtifactFolder:
         self.name = name
         local = local_artifacts(self._artifact_uri)
         self.is_local = local is not None
-        self.path = local / name if local else Path(tempfile.mkdtemp(prefix=f"odml-{name}-"))
+        self.path = local / name if local else Path(tempfile.mkdtemp(prefix=f"odml-{name}-"), name)
         self.path.mkdir(parents=True, exist_ok=True)
+        if not local and client.list_artifacts(self._run_id, name):
+            client.download_artifacts(self._run_id, name, str(self.path.parent))
+            self._published = self._present()
 
     def publish(self) -> None:
         """Bring the run's artifacts up to date; a store that fails is warned about once and tried again next time."""
@@ -72,18 +76,21 @@ class ArtifactFolder:
         except Exception as error:
             where = f"run {self._run_id}: {self.name}/"
             raise TrackingError(f"{where} was not uploaded ({error}); its files are in {self.path}") from error
-        shutil.rmtree(self.path)
+        shutil.rmtree(self.path.parent)
 
     def _upload(self) -> None:
         if self.is_local:
             return
-        present = {path.relative_to(self.path): _version(path) for path in self.path.rglob("*") if path.is_file()}
+        present = self._present()
         for path in sorted(present, key=lambda path: (path.name == LAST_TO_UPLOAD, path)):
             if self._published.get(path) != present[path]:
                 folder = (Path(self.name) / path.parent).as_posix()
                 self._client.log_artifact(self._run_id, str(self.path / path), folder)
                 self._published[path] = present[path]
         self._delete(sorted(set(self._published) - set(present)))
+
+    def _present(self) -> dict[Path, tuple[int, int]]:
+        return {path.relative_to(self.path): _version(path) for path in self.path.rglob("*") if path.is_file()}
 
     def _delete(self, gone: list[Path]) -> None:
         repository = get_artifact_repository(self._artifact_uri)

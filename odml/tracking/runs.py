@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ from odml.tracking.folders import ArtifactFolder, local_artifacts
 from odml.tracking.inputs import RUN_ID, Wanted, find_input, runs_of
 from odml.tracking.names import mlflow_name
 from odml.tracking.outbox import Outbox
+from odml.tracking.processes import Process
+from odml.tracking.resuming import last_steps, resume_run
 from odml.tracking.stores import bound_retries, unreachable
+from odml.tracking.system_metrics import sample_system
 
 logger = logging.getLogger(__name__)
 
@@ -42,20 +45,32 @@ _NAMED_BY_CHANCE = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
 @contextmanager
-def start_run(operation: str, *, model: str | None = None) -> Iterator[Run]:
-    """Give the MLflow run of an operation: the one that ``mlflow run`` has made, else a new one.
+def start_run(
+    operation: str, *, model: str | None = None, resume: str = "", system_metrics: bool = False
+) -> Iterator[Run]:
+    """Give the MLflow run of an operation: the one that ``mlflow run`` has made, else a new one; or one to go on in.
 
-    The run is tagged ``odml.operation``, ``odml.model`` and ``odml.version``. It ends FINISHED; KILLED if a
+    The run is tagged ``odml.operation``, ``odml.model`` and ``odml.version``, and with where it goes on:
+    ``odml.host`` and ``odml.process``, its number and time of creation. It ends FINISHED; KILLED if a
     KeyboardInterrupt leaves the block; FAILED, with the tag ``odml.error``, if another exception does.
 
+    Args:
+        model: what the operation works with, for its tag and its name.
+        resume: the id of a run of the same operation that has ended or was killed: it goes on, and of its metrics only
+            the steps that it does not have yet are logged.
+        system_metrics: whether what the machine does meanwhile is logged too, as MLflow's ``system/...`` metrics.
+
     Raises:
-        TrackingError: the tracking store does not answer, the experiment's artifacts cannot be written from here,
-            or, at the end, something could not be stored.
+        TrackingError: the tracking store does not answer, there is no such run to resume, the experiment's artifacts
+            cannot be written from here, or, at the end, something could not be stored.
     """
     bound_retries()
-    run = Run(_start(operation, model))
+    run = Run(resume_run(resume, operation) if resume else _start(operation, model))
     try:
         _require_artifact_store(run)
+        run.log_process()
+        if system_metrics:
+            run.log_system_metrics()
         yield run
         run.close()
     except KeyboardInterrupt:
@@ -66,6 +81,11 @@ def start_run(operation: str, *, model: str | None = None) -> Iterator[Run]:
         _end_early(run, "FAILED")
         raise
     mlflow.end_run("FINISHED")
+
+
+def given_run(operation: str) -> AbstractContextManager[Run | None]:
+    """Give the run that ``mlflow run`` has made, as ``start_run`` does, or None: for what leaves nothing to keep."""
+    return start_run(operation) if os.environ.get("MLFLOW_RUN_ID") else nullcontext()
 
 
 class Run:
@@ -83,20 +103,43 @@ class Run:
         self._outbox = Outbox(self._client, self.id)
         self._folders: list[ArtifactFolder] = []
         self._inputs: dict[str, str] = {}
-        self._downloads = ExitStack()
+        self._last_steps = last_steps(run)
+        self._until_close = ExitStack()
 
     @property
     def artifact_uri(self) -> str:
         """Where the run's artifacts are kept."""
         return self._run.info.artifact_uri
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that the run began with; a resumed one has those of its first beginning."""
+        return dict(self._run.data.tags)
+
+    def last_step(self, metric: str) -> int:
+        """Give the last step that a resumed run already has of a metric, -1 if none."""
+        return self._last_steps.get(mlflow_name(metric), -1)
+
     def tag(self, name: str, value: object) -> None:
         """Set a tag of the run, as text."""
         self._outbox.add_tag(name, str(value))
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
-        """Log metrics in one request; None is left out, and names are spelled in MLflow's alphabet."""
-        self._outbox.add_metrics(metrics, step)
+        """Log metrics in one request; None is left out, and names are spelled in MLflow's alphabet.
+
+        What a resumed run has already, up to its last step, is left out too.
+        """
+        new = metrics if step is None else {name: metrics[name] for name in metrics if step > self.last_step(name)}
+        self._outbox.add_metrics(new, step)
+
+    def log_process(self) -> None:
+        """Tag the run with the process that it goes on in, this one."""
+        for name, value in Process.of_pid().to_tags().items():
+            self.tag(name, value)
+
+    def log_system_metrics(self) -> None:
+        """Log what the machine does from now on until the run ends."""
+        self._until_close.enter_context(sample_system(self.id, self._outbox))
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log nested settings as flat parameters that begin with ``cfg.``.
@@ -207,12 +250,12 @@ class Run:
         return self._folders[-1]
 
     def close(self) -> None:
-        """Send and upload what is left, and remove downloads; ``start_run`` calls it.
+        """Measure no more, send and upload what is left, and remove downloads; ``start_run`` calls it.
 
         Raises:
             TrackingError: something could not be stored; files that could not are kept.
         """
-        self._downloads.close()
+        self._until_close.close()
         failures = []
         for finish in [self._outbox.flush, *(folder.close for folder in self._folders)]:
             try:
@@ -227,7 +270,7 @@ class Run:
         local = local_artifacts(self._client.get_run(run_id).info.artifact_uri)
         if local:
             return local / artifact
-        folder = self._downloads.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
+        folder = self._until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
         try:
             return Path(self._client.download_artifacts(run_id, artifact, folder))
         except (MlflowException, OSError) as error:

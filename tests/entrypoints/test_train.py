@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ depth_multiplier: 0.25
 extra_layers: [32]
 training: {warmup_steps: 1}
 """
+OF_THE_MACHINE = ("odml.version", "odml.host", "odml.process")
 OBJECTS = [[("red", (10, 10, 60, 50))], [("green", (20, 5, 70, 55))], []]
 
 
@@ -102,7 +104,7 @@ def test_training_ends_by_saying_where_its_checkpoints_are(finished):
 
 def test_run_is_tagged_with_what_it_was_and_came_from(finished):
     tags = {name: value for name, value in finished.run.data.tags.items() if name.startswith("odml.")}
-    assert {name: tags[name] for name in tags if name != "odml.version"} == {
+    assert {name: tags[name] for name in tags if name not in OF_THE_MACHINE} == {
         "odml.operation": "train",
         "odml.model": "tiny.yml",
         "odml.input.dataset": str(finished.dataset.folder),
@@ -194,6 +196,63 @@ def test_transfer_learning_starts_from_the_weights(dataset, tracking_store):
     assert found.data.tags["odml.operation"] == "transfer_learn"
     network, _, _ = checkpoints.load(Path(found.info.artifact_uri, "train"))
     assert np.allclose(network.variables[0].numpy(), source.get_layer("Conv1").kernel.numpy(), atol=1e-5)
+
+
+@pytest.fixture
+def again(finished, tracking_store) -> Training:
+    """The training that has ended, in a store of this test's own."""
+    shutil.copy(Path(finished.dataset.folder.parent, "mlflow.db"), tracking_store / "mlflow.db")
+    return finished
+
+
+@pytest.mark.slow
+def test_training_goes_on_in_its_own_run_without_a_gap_or_a_double(dataset):
+    assert run("--train-steps", "20", "--checkpoint-every", "5", "--eval-examples", "2").exit_code == 0
+    first = latest_run()
+    # As after a kill -9 between two checkpoints: what was logged meanwhile is logged already.
+    train_folder = Path(first.info.artifact_uri, "train")
+    for path in train_folder.glob("model.ckpt-20.*"):
+        path.unlink()
+    mlflow.MlflowClient().set_tag(first.info.run_id, "odml.error", "killed")
+    result = CliRunner().invoke(train, ["--resume", first.info.run_id, "--train-steps", "30"])
+    assert result.exit_code == 0, result.output
+    found = mlflow.get_run(first.info.run_id)
+    assert result.stdout.startswith("finished after step 30: ")
+    assert found.info.status == "FINISHED"
+    assert (found.data.tags["odml.stop_reason"], "odml.error" in found.data.tags) == ("finished step=30", False)
+    assert steps_of("train/loss/total") == [10, 20, 30]
+    assert steps_of("eval/coco/mAP") == [5, 10, 15, 20, 25, 30]
+    assert {15, 20, 25, 30} <= set(checkpoints.list_steps(train_folder))
+    assert len(mlflow.search_runs(experiment_names=["tests"], output_format="list")) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "3"], "seed: a resumed training keeps its own; leave it out, or start anew with weights=RUN_ID"),
+        (["--model", "tiny.yml"], "model: a resumed training keeps its own"),
+        (["--dataset", "dataset"], "dataset: a resumed training keeps its own"),
+        (["--batch-size", "8"], "batch_size: a resumed training keeps its own"),
+        (["--train-steps", "3"], "train_steps: 3 steps are trained already, of 3; give more"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_resuming_changes_nothing_but_when_it_ends(again, options, message):
+    result = CliRunner().invoke(train, ["--resume", again.run.info.run_id, *options])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {message}")
+
+
+def test_only_a_training_that_there_is_can_be_resumed(again):
+    result = CliRunner().invoke(train, ["--resume", "0" * 32])
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: resume: run {'0' * 32} is not in {mlflow.get_tracking_uri()}; check the id"
+    )
+    run_id = again.run.info.run_id
+    result = CliRunner().invoke(transfer_learn, ["--resume", run_id])
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: resume: run {run_id} is one of train, not of transfer_learn; give one of transfer_learn"
+    )
 
 
 def test_missing_weights_fail_the_run(dataset):
