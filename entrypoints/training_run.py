@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from entrypoints.evaluation_run import Evaluator
 from entrypoints.options import DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
-from odml import architectures, batches, checkpoints, gpus, initial_weights, records, tracking, training
+from odml import architectures, batches, checkpoints, gpus, initial_weights, records, suitability, tracking, training
 from odml.architectures import Architecture
 from odml.config import Configuration
 from odml.config import Training as Recipe
@@ -154,6 +154,10 @@ def _started(
     run.tag("odml.data.digest", data.digest)
     _set_seed(settings.seed)
     network = architectures.build(configuration, len(data.label_map))
+    found = suitability.examine(data, network)
+    for line in found.warnings():
+        logger.warning("%s", line)
+    run.log_metrics({"data/matched_by_anchors": found.matched})
     if weights != "none":
         _start_from(weights, network, run, data.label_map)
     return network, data, settings

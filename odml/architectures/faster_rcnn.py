@@ -67,11 +67,15 @@ class FasterRCNN(keras.Model):
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
         """Resize images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
-        sides = tf.cast(tf.shape(images)[-3:-1], tf.float32)
+        return resize_bilinear(images, self._input_size(tf.shape(images)[-3:-1]))
+
+    def _input_size(self, size: tf.Tensor) -> tf.Tensor:
+        """Give the height and width that a picture of a size, [2], gets."""
+        sides = tf.cast(size, tf.float32)
         scale = tf.minimum(
             self.configuration.min_side / tf.reduce_min(sides), self.configuration.max_side / tf.reduce_max(sides)
         )
-        return resize_bilinear(images, tf.cast(tf.round(sides * scale), tf.int32))
+        return tf.cast(tf.round(sides * scale), tf.int32)
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> Tensors:
         """Give the raw outputs.
@@ -171,7 +175,8 @@ class FasterRCNN(keras.Model):
         Returns:
             ``rpn_objectness`` and ``rpn_localization`` of the first stage, means over the anchors drawn in each
             image; ``classification`` and ``localization`` of the second, means over the proposals drawn;
-            ``regularization`` if the configuration has a weight decay.
+            ``regularization`` if the configuration has a weight decay. All are means over images: the mean of replicas
+            with equally many is the loss of the whole batch.
         """
         images, sizes = self._prepare(batch["images"], batch.get("sizes"))
         first, grid = self._first_stage(images, training=training)
@@ -265,6 +270,23 @@ class FasterRCNN(keras.Model):
     def _regularization(self) -> Tensors:
         decay = self.configuration.training.weight_decay
         return {"regularization": losses.weight_decay(self.trainable_variables, decay)} if decay else {}
+
+    @property
+    def matched_threshold(self) -> float:
+        """The IoU from which an anchor stands for an object."""
+        return self.configuration.rpn.matched_threshold
+
+    def best_overlaps(self, boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
+        """Give the IoU [N] of each of boxes [N, 4] (yxyx, 0..1) of a picture of so many pixels with its best anchor.
+
+        Anchors that cross the border of the picture do not count: they take no part in training.
+        """
+        size = self._input_size(tf.constant([height, width]))
+        rows, columns = tf.unstack(-(-size // STRIDE))
+        grid = anchors.grid_anchors(rows, columns, stride=STRIDE, **self.configuration.anchors.model_dump())
+        inside = tf.reduce_all((grid >= 0) & (grid <= tf.cast(tf.tile(size, [2]), tf.float32)), axis=1)
+        overlaps = targets.iou(boxes * _pixels(size[None])[0], tf.boolean_mask(grid, inside))
+        return tf.reduce_max(tf.pad(overlaps, [[0, 0], [0, 1]]), axis=1)
 
     def detect(self, images: tf.Tensor) -> Tensors:
         """Give detections under the exported graph's names.

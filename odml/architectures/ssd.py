@@ -84,7 +84,9 @@ class SSD(keras.Model):
             batch: ``images``; ``boxes`` [B, M, 4] yxyx, 0..1; ``classes`` int [B, M] from 1, 0 for padding.
         Returns:
             ``classification`` and ``localization``, both over the number of matched anchors (at least 1), and
-            ``regularization``, half the weight decay times the sum of squares of the convolutions' kernels.
+            ``regularization``, half the weight decay times the sum of squares of the convolutions' kernels. In a
+            replica of several the number is its even share of all replicas' anchors: the mean of the replicas' losses
+            is the loss of the whole batch.
         """
         outputs = self(batch["images"], training=training)
         boxes, classes = batch["boxes"], batch["classes"]
@@ -108,7 +110,7 @@ class SSD(keras.Model):
             min_negatives=settings.min_negatives,
             iou_threshold=settings.mining_iou_threshold,
         )
-        count = tf.maximum(tf.reduce_sum(tf.cast(is_object, tf.float32)), 1.0)
+        count = losses.share_of_count(tf.reduce_sum(tf.cast(is_object, tf.float32)))
         return {
             "classification": settings.classification_weight
             * tf.reduce_sum(tf.where(chosen, classification, 0.0))
@@ -117,6 +119,15 @@ class SSD(keras.Model):
             * tf.reduce_sum(tf.where(chosen & is_object, localization, 0.0))
             / count,
         }
+
+    @property
+    def matched_threshold(self) -> float:
+        """The IoU from which an anchor stands for an object."""
+        return self.configuration.matching.threshold
+
+    def best_overlaps(self, boxes: tf.Tensor, height: int, width: int) -> tf.Tensor:
+        """Give the IoU [N] of each of boxes [N, 4] (yxyx, 0..1) of a picture of so many pixels with its best anchor."""
+        return tf.reduce_max(targets.iou(boxes, tf.constant(self.anchors)), axis=1)
 
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Give detections under the exported graph's names.

@@ -225,10 +225,13 @@ _AUGMENTATIONS = {
 
 def _optimizer(training: Training) -> dict[str, Any]:
     schedule = {"learning_rate": _learning_rate(training)}
+    averages: dict[str, Any] = {"use_moving_average": training.average_decay > 0}
+    if training.average_decay:
+        averages["moving_average_decay"] = training.average_decay
     if training.optimizer == "adam":
-        return {"adam_optimizer": schedule, "use_moving_average": False}
+        return {"adam_optimizer": schedule} | averages
     momentum = {"momentum_optimizer_value": training.momentum}
-    return {"momentum_optimizer": schedule | momentum, "use_moving_average": False}
+    return {"momentum_optimizer": schedule | momentum} | averages
 
 
 def _learning_rate(training: Training) -> dict[str, Any]:

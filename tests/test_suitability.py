@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from odml import architectures, config, suitability
+from odml.errors import RecordError
+from odml.suitability import Suitability
+from tests import tiny
+
+# The tiny network's anchors: of 78 pixels' 64 the least is a tenth of the side.
+LARGE, SPECK = ("red", (10, 10, 60, 50)), ("red", (30, 30, 33, 32))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return architectures.build(tiny.configuration(), len(tiny.LABEL_MAP))
+
+
+def examine(tmp_path, network, *pictures):
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[tiny.serialize(objects) for objects in pictures])
+    return suitability.examine(dataset, network)
+
+
+def test_objects_are_counted_by_class_and_compared_with_the_anchors(tmp_path, network):
+    found = examine(tmp_path, network, [LARGE, SPECK], [LARGE], [], [LARGE])
+    assert found == Suitability(objects={"green": 0, "red": 4}, matched=0.75, threshold=0.5)
+    (line,) = found.warnings()
+    assert line == "classes without any training object: green; they cannot be learned, add pictures of them"
+
+
+def test_objects_that_hardly_an_anchor_overlaps(tmp_path, network):
+    found = examine(tmp_path, network, [SPECK, ("green", (20, 20, 22, 22)), LARGE])
+    (line,) = found.warnings()
+    assert line.startswith(
+        "only 33% of the objects overlap an anchor by 0.5 or more, the others are hard to learn; give"
+    )
+
+
+def test_data_that_fits_is_no_reason_for_a_line(tmp_path, network):
+    assert examine(tmp_path, network, [LARGE, ("green", (2, 2, 78, 58))]).warnings() == []
+
+
+def test_pictures_without_objects_are_nothing_to_learn(tmp_path, network):
+    with pytest.raises(RecordError) as raised:
+        examine(tmp_path, network, [], [])
+    assert str(raised.value) == f"{tmp_path}/dataset: no training picture has an object; there is nothing to learn"
+
+
+@pytest.mark.parametrize("model", ["ssd_mobilenet_v2", "faster_rcnn_resnet50"])
+def test_box_of_an_anchor_overlaps_it_wholly(model):
+    network = architectures.build(config.load(model), 1)
+    # A square of 128 pixels around the 12th stride of a picture that is not resized; SSD's is a fifth of its 300.
+    if model == "ssd_mobilenet_v2":
+        boxes = network.anchors[[500, 1900]]
+    else:
+        boxes = np.array([[128, 128, 256, 256], [-64, 128, 64, 256]]) / [600, 1000, 600, 1000]
+    found = network.best_overlaps(tf.constant(boxes, tf.float32), 600, 1000).numpy()
+    assert found[0] == pytest.approx(1.0, abs=1e-5)
+    if model == "faster_rcnn_resnet50":
+        assert found[1] < 0.6  # its own anchor crosses the border
+    assert network.best_overlaps(tf.zeros([0, 4]), 600, 1000).shape == (0,)
