@@ -16,6 +16,15 @@ def weight_decay(variables: Iterable[keras.Variable], rate: float) -> tf.Tensor:
     return rate * tf.add_n([tf.nn.l2_loss(variable.value) for variable in variables if variable.name == "weights"])
 
 
+def share_of_count(count: tf.Tensor) -> tf.Tensor:
+    """Give a replica's even share of a count over all replicas, which is 1 at least.
+
+    Of sums over it the mean of the replicas is that of the whole batch, however it is spread.
+    """
+    context = tf.distribute.get_replica_context()
+    return tf.maximum(context.all_reduce("SUM", count), 1.0) / context.num_replicas_in_sync
+
+
 def sigmoid_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Give the binary cross entropy, summed over the classes: [..., C] and [..., C] (0..1) -> [...]."""
     return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=logits), axis=-1)

@@ -20,6 +20,9 @@ class BatchNorm(keras.layers.Layer):
     not training, when ``train`` is False, or when the layer is frozen (``trainable`` False), it uses the moving ones:
     it then is a scale and a shift for each channel, which belong into the convolution before it (``fold``). The moving
     variance follows the unbiased variance of the batch, as TF1's did. Fresh ``gamma`` is 1, or what it is told.
+
+    With several replicas each normalises its own part of the batch, and moves its own moving statistics; the training
+    loop gives all of them the mean of these before they are saved or used.
     """
 
     def __init__(self, *, momentum: float, epsilon: float, train: bool = True, gamma: float = 1.0, **options: Any):
