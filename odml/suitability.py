@@ -1,4 +1,4 @@
-"""What can be said of a data set and a network before a step is trained: what there is to learn, and by which anchors."""
+"""What a data set holds for a network to learn, told before a step is trained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Suitability:
         lines = []
         if unseen:
             lines.append(
-                f"classes without any training object: {', '.join(unseen)}; they cannot be learned, add pictures of them"
+                f"classes without any training object: {', '.join(unseen)}; they cannot be learned, add pictures"
             )
         if self.matched < FEW:
             lines.append(
@@ -61,9 +61,8 @@ def examine(dataset: Dataset, model: Architecture) -> Suitability:
     for number, example in enumerate(_ground_truth(dataset.train_records)):
         objects += np.bincount(example["classes"].numpy(), minlength=len(objects))
         if number < _MOST_MATCHED:
-            overlaps.append(
-                model.best_overlaps(example["boxes"], int(example["height"]), int(example["width"])).numpy()
-            )
+            height, width = int(example["height"]), int(example["width"])
+            overlaps.append(model.best_overlaps(example["boxes"], height, width).numpy())
     if not objects.any():
         raise RecordError(f"{dataset.folder}: no training picture has an object; there is nothing to learn")
     matched = np.concatenate(overlaps) >= model.matched_threshold

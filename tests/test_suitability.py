@@ -9,8 +9,7 @@ from odml.errors import RecordError
 from odml.suitability import Suitability
 from tests import tiny
 
-# The tiny network's anchors: of 78 pixels' 64 the least is a tenth of the side.
-LARGE, SPECK = ("red", (10, 10, 60, 50)), ("red", (30, 30, 33, 32))
+LARGE, SPECK = ("red", (2, 2, 78, 58)), ("red", (30, 30, 33, 32))
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +26,13 @@ def test_objects_are_counted_by_class_and_compared_with_the_anchors(tmp_path, ne
     found = examine(tmp_path, network, [LARGE, SPECK], [LARGE], [], [LARGE])
     assert found == Suitability(objects={"green": 0, "red": 4}, matched=0.75, threshold=0.5)
     (line,) = found.warnings()
-    assert line == "classes without any training object: green; they cannot be learned, add pictures of them"
+    assert line == "classes without any training object: green; they cannot be learned, add pictures"
 
 
 def test_objects_that_hardly_an_anchor_overlaps(tmp_path, network):
     found = examine(tmp_path, network, [SPECK, ("green", (20, 20, 22, 22)), LARGE])
     (line,) = found.warnings()
-    assert line.startswith(
-        "only 33% of the objects overlap an anchor by 0.5 or more, the others are hard to learn; give"
-    )
+    assert line.startswith("only 33% of the objects overlap an anchor by 0.5 or more, the others are hard to")
 
 
 def test_data_that_fits_is_no_reason_for_a_line(tmp_path, network):
