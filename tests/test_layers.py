@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "prediction": "structures boxes progress",
     "training": "architectures weight_averages batches checkpoints evaluation prediction config errors progress",
     "export": "architectures checkpoints config targets structures errors",
-    "tflite": "architectures checkpoints",
+    "tflite": "architectures batches config errors export postprocessing records structures targets",
     "detector": "structures boxes errors images",
     "serving": "detector drawing images errors",
     "batch_detection": "detector drawing images structures errors parallel progress",

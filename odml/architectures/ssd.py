@@ -56,6 +56,10 @@ class SSD(keras.Model):
         """Stretch images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
         return resize_bilinear(images, self.configuration.image_size)
 
+    def preprocess(self, images: tf.Tensor) -> tf.Tensor:
+        """Stretch images [B, H, W, 3] to the network's input size and scale them to -1..1."""
+        return self.resize(images) * (2.0 / 255.0) - 1.0
+
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> dict[str, Any]:
         """Give the raw outputs.
 
@@ -66,7 +70,10 @@ class SSD(keras.Model):
             ``class_predictions_with_background`` [B, A, C + 1] logits, background first, and ``feature_maps``, a
             list of [B, h, w, c], finest first.
         """
-        x = self.resize(images) * (2.0 / 255.0) - 1.0
+        return self.raw_outputs(self.preprocess(images), training=training)
+
+    def raw_outputs(self, x: tf.Tensor, *, training: bool = False) -> dict[str, Any]:
+        """Give what ``call`` gives, for what ``preprocess`` gives."""
         feature_maps = self.feature_extractor(x, training=training)
         predictions = [
             predictor(features) for predictor, features in zip(self.box_predictors, feature_maps, strict=True)
