@@ -35,7 +35,8 @@ class Evaluator:
     def __init__(
         self, run: Run, model: Architecture, dataset: Dataset, *, label_map: LabelMap, examples: int, pictures: int = 4
     ):
-        _require_same_classes(dataset, label_map)
+        _require_validation_records(dataset)
+        require_same_classes(dataset, label_map)
         self._run = run
         self._dataset = dataset
         self._examples = dataset.val_examples if examples < 0 else min(examples, dataset.val_examples)
@@ -75,9 +76,17 @@ class Evaluator:
             self._run.log_image(np.asarray(picture), key=f"eval/image_{number}", step=step)
 
 
-def _require_same_classes(dataset: Dataset, label_map: LabelMap) -> None:
+def _require_validation_records(dataset: Dataset) -> None:
     if not dataset.val_examples:
         raise RecordError(f"{dataset.folder}: has no validation records; prepare it with a val_split above 0")
+
+
+def require_same_classes(dataset: Dataset, label_map: LabelMap) -> None:
+    """Refuse a data set whose classes are not the network's.
+
+    Raises:
+        RecordError: they differ.
+    """
     if dataset.label_map != label_map:
         raise RecordError(
             f"{dataset.folder}: its classes are {list(dataset.label_map.names)}, the network's are "

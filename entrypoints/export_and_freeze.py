@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from entrypoints.options import Command, gpus_option, step_option, trained_model_option
+from entrypoints.options import (
+    Command,
+    calibration_option,
+    gpus_option,
+    step_option,
+    tflite_option,
+    trained_model_option,
+)
+
+if TYPE_CHECKING:
+    from odml.records import Dataset
+    from odml.structures import LabelMap
+    from odml.tracking import Run
 
 
 @click.command(cls=Command)
 @trained_model_option
 @step_option
+@tflite_option
+@calibration_option
 @gpus_option
-def export_and_freeze(trained_model: str, step: str | int, gpus: str) -> None:
-    """Export a trained detector as a frozen graph, a SavedModel and a servable MLflow model."""
+def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset: str, gpus: str) -> None:
+    """Export a trained detector as a frozen graph, a SavedModel, a servable MLflow model, and for TensorFlow Lite."""
     from odml.gpus import choose
 
     choose(gpus)
     from odml import checkpoints
     from odml.export import export
     from odml.serving import log_detector
+    from odml.tflite import parse_forms, require_convertible, write
     from odml.tracking import start_run
 
+    forms = parse_forms(tflite)
     with start_run("export_and_freeze") as run, tempfile.TemporaryDirectory(prefix="odml-") as temporary:
         train = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
         network, label_map, found_step = checkpoints.load(train, step)
-        tags = {"odml.step": str(found_step)} | _copied(run.input_tags("trained_model"))
+        trained = run.input_tags("trained_model")
+        tags = {"odml.step": str(found_step)} | _copied(trained)
         for name, value in tags.items():
             run.tag(name, value)
         run.log_text(network.configuration.to_yaml(), "config.yml")
+        if trained.get("odml.quantize") == "true" and "int8" not in forms:
+            forms.append("int8")
+        if forms:
+            require_convertible(network.configuration)
+            data = _pictures(run, dataset, forms, label_map)
         graph = Path(temporary, "graph")
         parity = export(network, graph, label_map=label_map, step=found_step)
         run.log_metrics(
@@ -42,6 +66,12 @@ def export_and_freeze(trained_model: str, step: str | int, gpus: str) -> None:
                 "export/matched_detections": parity.matched,
             }
         )
+        if forms:
+            differences = write(network, graph, forms=forms, label_map=label_map, dataset=data)
+            for form, found in differences.items():
+                run.log_metrics(
+                    {f"export/tflite_{form}_{name}_difference": value for name, value in vars(found).items()}
+                )
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}
         model_uri = log_detector(graph, classes=label_map.names, metadata=tags | training_run)
@@ -49,6 +79,19 @@ def export_and_freeze(trained_model: str, step: str | int, gpus: str) -> None:
         f"step {found_step} with {len(label_map)} classes: {run.artifact_uri}/graph and {model_uri}\n"
         f"give it a name to serve it by: mlflow run . -e register -P export={run.id} --env-manager local"
     )
+
+
+def _pictures(run: Run, dataset: str, forms: Sequence[str], label_map: LabelMap) -> Dataset | None:
+    """Open the data set that TensorFlow Lite files are calibrated and checked with; only int8 cannot do without."""
+    from entrypoints.evaluation_run import require_same_classes
+    from odml.records import open_dataset
+
+    source = dataset or run.input_tags("trained_model").get("odml.input.dataset", "")
+    if not source and "int8" not in forms:
+        return None
+    found = open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
+    require_same_classes(found, label_map)
+    return found
 
 
 def _copied(training_tags: dict[str, str]) -> dict[str, str]:

@@ -179,6 +179,25 @@ resume_option = click.option(
     help="Id of a training run to go on in; of the other parameters only train_steps, eval_every, eval_examples, "
     "patience and gpus may be given then.",
 )
+tflite_option = click.option(
+    "--tflite",
+    default="",
+    help="TensorFlow Lite files to write too, for an SSD: float32, float16, int8, or several with commas between.",
+)
+calibration_option = click.option(
+    "--dataset",
+    default="",
+    help="With tflite: a run of prepare (its id), or a folder of records, whose pictures calibrate int8 and check the "
+    "files; the one that the training used by default.",
+)
+quantize_option = click.option(
+    "--quantize",
+    type=click.BOOL,
+    default=False,
+    show_default=True,
+    help="Let export_and_freeze write an int8 TensorFlow Lite file too, quantized after the training, which itself is "
+    "unchanged: no maintained library trains with fake quantization on Keras 3. For an SSD (true, false).",
+)
 export_option = click.option(
     "--export",
     default="",

@@ -24,6 +24,7 @@ from odml.checkpoints import Checkpoints
 from odml.detector import Detector
 from odml.structures import LabelMap
 from odml.tracking import logged_model, register_model, start_run
+from tests import tiny
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Operation with range:DeprecationWarning"),  # pandas', in MLflow
@@ -41,6 +42,15 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkpoints = Checkpoints(folder, network, LabelMap(("cat", "dog")), optimizer=optimizer)
     checkpoints.save(10)
     checkpoints.save(20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of the classes of that SSD."""
+    picture = tiny.serialize([("red", (10, 10, 40, 50))])
+    folder = tiny.write_dataset(tmp_path_factory.mktemp("records") / "dataset", train=[picture], val=[picture]).folder
+    (folder / "labels.pbtxt").write_text(LabelMap(("cat", "dog")).to_pbtxt())
     return folder
 
 
@@ -74,6 +84,7 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
     )
     assert Detector.load(graph).label_map == LabelMap(("cat", "dog"))
     assert (graph / "saved_model" / "saved_model.pb").is_file()
+    assert not list(graph.glob("*.tflite"))
     written = config.load(str(Path(found.info.artifact_uri, "config.yml"))).model_dump()
     assert (written["image_size"], written["extra_layers"]) == ((64, 64), (16,))
     assert found.data.metrics["export/raw_difference"] < 1e-4
@@ -115,3 +126,41 @@ def test_missing_step_is_named(training_run: str, train: Path):
         1,
         f"Error: {train}: has no checkpoint of step 15; it has 10, 20\n",
     )
+
+
+def test_int8_is_written_of_a_training_that_asked_for_it(tracking_store: Path, train: Path, dataset: Path):
+    with start_run("train", model="small") as training:
+        training.tag("odml.quantize", "true")
+        training.tag("odml.input.dataset", str(dataset))
+        training.log_artifacts(train, "train")
+    result = run("--tflite", "float32")
+    assert result.exit_code == 0, result.output
+    found = latest_run()
+    names = {path.name for path in Path(found.info.artifact_uri, "graph").iterdir()}
+    assert {name for name in names if "tflite" in name} == {"model.tflite", "model_int8.tflite"}
+    assert Path(found.info.artifact_uri, "graph", "labels.txt").read_text() == "cat\ndog\n"
+    metrics = {name: value for name, value in found.data.metrics.items() if "tflite" in name}
+    assert set(metrics) == {
+        f"export/tflite_{form}_{kind}_difference" for form in ("float32", "int8") for kind in ("score", "box")
+    }
+    assert metrics["export/tflite_float32_score_difference"] < 1e-4
+    assert found.data.tags["odml.input.dataset"] == str(dataset)
+
+
+def test_pictures_of_other_classes_are_refused(training_run: str, tmp_path: Path):
+    folder = tiny.write_dataset(tmp_path / "dataset", train=[tiny.serialize([])]).folder
+    result = run("--tflite", "int8", "--dataset", str(folder))
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {folder}: its classes are ['green', 'red'], the network's are ['cat', 'dog']; "
+        "give the data set that it was trained on\n",
+    )
+
+
+def test_unknown_form_starts_no_run(training_run: str):
+    result = run("--tflite", "int4")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: tflite: there is no form 'int4'; give one or several of float32, float16, int8\n",
+    )
+    assert mlflow.search_runs(experiment_names=["tests"], output_format="list")[0].info.run_id == training_run
