@@ -23,6 +23,8 @@ OPERATIONS = {
     "export_and_freeze",
     "register",
     "detect",
+    "stop",
+    "tensorboard",
     "check",
     "demo",
     "main",

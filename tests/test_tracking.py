@@ -9,7 +9,8 @@ from PIL import Image
 
 from odml import __version__, tracking
 from odml.errors import RecordError, TrackingError
-from odml.tracking import start_run
+from odml.tracking import given_run, start_run
+from odml.tracking.processes import Process
 
 
 def logged(run_id: str) -> mlflow.entities.Run:
@@ -30,6 +31,7 @@ def test_run_says_what_it_is(tracking_store):
         "odml.operation": "train",
         "odml.model": "ssd_mobilenet_v2",
         "odml.version": __version__,
+        **Process.of_pid().to_tags(),
     }
 
 
@@ -44,6 +46,19 @@ def test_run_that_mlflow_run_has_made_is_resumed_with_its_name_unless_that_is_by
         assert run.id == made.info.run_id
     assert logged(run.id).info.run_name == kept
     assert logged(run.id).data.tags["odml.operation"] == "train"
+
+
+def test_operation_that_leaves_nothing_makes_no_run_of_its_own(tracking_store, monkeypatch):
+    with given_run("stop") as run:
+        assert run is None
+    assert mlflow.search_runs(experiment_names=["tests"], output_format="list") == []
+    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
+    made = mlflow.MlflowClient().create_run(experiment_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    with given_run("stop") as run:
+        assert run.id == made.info.run_id
+    assert logged(run.id).data.tags["odml.operation"] == "stop"
+    assert logged(run.id).info.status == "FINISHED"
 
 
 @pytest.mark.parametrize(

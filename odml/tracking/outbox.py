@@ -6,6 +6,7 @@ A store that is down must not end a training run: what it does not take is kept,
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 
@@ -27,7 +28,7 @@ class Outbox:
     """The metrics, tags and small artifacts of one run, sent at once while the store answers.
 
     After a failure it warns once, keeps everything, and tries again with the first call that comes 30 seconds
-    later. ``flush`` sends what is left.
+    later. ``flush`` sends what is left. Several threads may use it.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
@@ -38,26 +39,32 @@ class Outbox:
         self._artifacts: list[tuple[str, Callable[[], object]]] = []
         self._retry_at = 0.0
         self._warned = False
+        # A signal handler may interrupt a call with one of its own.
+        self._lock = threading.RLock()
 
     def add_metrics(self, metrics: Mapping[str, float | None], step: int | None) -> None:
         """Send metrics in one request; values of None are left out."""
         now = int(time.time() * 1000)
-        self._metrics += [
+        added = [
             Metric(mlflow_name(name), float(value), now, step or 0)
             for name, value in metrics.items()
             if value is not None
         ]
-        self._try_to_send()
+        with self._lock:
+            self._metrics += added
+            self._try_to_send()
 
     def add_tag(self, name: str, value: str) -> None:
         """Set a tag of the run."""
-        self._tags[name] = value
-        self._try_to_send()
+        with self._lock:
+            self._tags[name] = value
+            self._try_to_send()
 
     def add_artifact(self, name: str, send: Callable[[], object]) -> None:
         """Call ``send``, which stores the artifact ``name``; again later where it raises."""
-        self._artifacts.append((name, send))
-        self._try_to_send()
+        with self._lock:
+            self._artifacts.append((name, send))
+            self._try_to_send()
 
     def flush(self) -> None:
         """Send what is left.
@@ -66,7 +73,8 @@ class Outbox:
             TrackingError: the store still does not take it.
         """
         try:
-            self._send()
+            with self._lock:
+                self._send()
         except Exception as error:
             left = f"{len(self._metrics)} metrics, {len(self._tags)} tags and {len(self._artifacts)} artifacts"
             raise TrackingError(f"run {self._run_id}: {left} were not stored ({_first_line(error)})") from error

@@ -6,6 +6,7 @@ import os
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from odml.errors import TrackingError
@@ -29,6 +30,27 @@ def open_store() -> str:
     except MlflowException as error:
         raise unreachable("tracking store", uri, error) from error
     return uri
+
+
+def active_experiment() -> Experiment:
+    """Give the experiment that a run started now would be in, by ``mlflow run`` or by MLflow's variables.
+
+    Raises:
+        TrackingError: the tracking store does not answer, or has no such experiment.
+    """
+    uri = open_store()
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "")
+    experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+    try:
+        client = MlflowClient()
+        found = client.get_experiment_by_name(name) if name else client.get_experiment(experiment_id)
+    except MlflowException:
+        found = None
+    if found is None:
+        raise TrackingError(
+            f"experiment {name or experiment_id}: is not in {uri}; check MLFLOW_EXPERIMENT_NAME and MLFLOW_TRACKING_URI"
+        )
+    return found
 
 
 def open_registry() -> str:

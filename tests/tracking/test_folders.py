@@ -5,61 +5,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow.entities import FileInfo
-from mlflow.store.artifact import artifact_repository_registry
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from odml.errors import TrackingError
 from odml.tracking import Run, start_run
-
-
-class FakeCloud(ArtifactRepository):
-    """A remote artifact store, ``cloud:/PATH``: a folder that is only reached by uploads and downloads."""
-
-    is_down = False
-    can_delete = True
-    uploads: list[str] = []  # noqa: RUF012 - shared by all instances, as a cloud is
-
-    @property
-    def root(self) -> Path:
-        return Path(self.artifact_uri.removeprefix("cloud:"))
-
-    def log_artifact(self, local_file, artifact_path=None):
-        if self.is_down:
-            raise ConnectionError("cloud is down")
-        folder = self.root / (artifact_path or "")
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(local_file, folder)
-        self.uploads.append((folder / Path(local_file).name).relative_to(self.root).as_posix())
-
-    def log_artifacts(self, local_dir, artifact_path=None):
-        for path in Path(local_dir).iterdir():
-            self.log_artifact(path, artifact_path)
-
-    def list_artifacts(self, path=None):
-        folder = self.root / (path or "")
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [FileInfo(each.relative_to(self.root).as_posix(), each.is_dir(), 1) for each in found]
-
-    def _download_file(self, remote_file_path, local_path):
-        shutil.copy(self.root / remote_file_path, local_path)
-
-    def delete_artifacts(self, artifact_path=None):
-        if not self.can_delete:
-            raise NotImplementedError
-        (self.root / artifact_path).unlink()
-
-
-@pytest.fixture
-def cloud(tracking_store, monkeypatch) -> type[FakeCloud]:
-    """The tracking store, with an experiment whose artifacts are in the cloud."""
-    monkeypatch.setattr(FakeCloud, "is_down", False)
-    monkeypatch.setattr(FakeCloud, "uploads", [])
-    registry = artifact_repository_registry._artifact_repository_registry
-    monkeypatch.setitem(registry._registry, "cloud", FakeCloud)
-    mlflow.MlflowClient().create_experiment("remote", f"cloud:{tracking_store}/cloud")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "remote")
-    return FakeCloud
 
 
 def write(folder: Path, **files: str) -> None:
