@@ -71,8 +71,9 @@ def check(
             if not _astray(detections, actual, threshold=threshold) <= _ROUNDING:
                 raise ExportError(f"{name}: gives detections that its network does not; do not use it, and report this")
             differences.append(_compare(expected, actual))
-    found = Difference(max(each.score for each in differences), max(each.box for each in differences))
-    if tolerance is not None and not max(found.score, found.box) <= tolerance:
+    # numpy's maximum: of numbers one of which is none, it is none.
+    found = Difference(*np.max([(each.score, each.box) for each in differences], axis=0).tolist())
+    if tolerance is not None and not (found.score <= tolerance and found.box <= tolerance):
         raise ExportError(
             f"{name}: differs from its checkpoint, in scores by {found.score:.2g} and in boxes by {found.box:.2g}; "
             "do not use it, and report this"
@@ -110,7 +111,7 @@ def _astray(detections: Sequence[np.ndarray], candidates: _Candidates, *, thresh
     )  # [N, A]
     best = candidates.scores[:, 1:].max()
     missed = best - scores[rows].max(initial=0) if best > threshold else 0
-    return max(apart.min(axis=1).max(initial=0), missed)
+    return np.maximum(apart.min(axis=1).max(initial=0), missed)
 
 
 def _compare(expected: _Candidates, actual: _Candidates) -> Difference:
