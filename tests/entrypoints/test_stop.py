@@ -191,3 +191,25 @@ def test_waiting_ends_but_the_training_goes_on(tracking_store, monkeypatch):
     assert lines[-1] == f"run {slow}: goes on until it has ended"
     assert f"1 s: waiting for {slow}" in lines
     assert status_of(slow) == "RUNNING"
+
+
+def test_interrupt_ends_the_waiting_only(tracking_store):
+    """A process that does not end when asked; it has Ctrl-C pressed at the command instead."""
+    code = """
+import os, signal, time
+def press(number, frame):
+    time.sleep(1)
+    os.kill(os.getppid(), signal.SIGINT)
+signal.signal(signal.SIGTERM, press)
+print("ready", flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        slow = begin(Process.of_pid(process.pid))
+        result = run("--yes", "true")
+        process.kill()
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-2:] == ["waits no longer", f"run {slow}: goes on until it has ended"]
+    assert status_of(slow) == "RUNNING"
