@@ -99,7 +99,7 @@ seed_option = click.option(
     "--seed", type=int, default=-1, show_default=True, help="Seed of all that is random; -1 draws one and records it."
 )
 gpus_option = click.option(
-    "--gpus", default="", help="GPUs to use, as nvidia-smi numbers them: 0,1 or none; all by default."
+    "--gpus", default="", help="GPUs to use, as nvidia-smi numbers them: 0,1, or all, or none; all by default."
 )
 DEFAULT_MODEL = "ssd_mobilenet_v2"
 DEFAULT_WEIGHTS = "coco"

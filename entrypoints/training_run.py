@@ -1,10 +1,15 @@
-"""What train and transfer_learn have in common: all but the weights that they start from."""
+"""What train and transfer_learn have in common: all but the weights that they start from.
+
+Of several workers (see ``odml.distribution``) one, the chief, does all of that; it tells the others what they need to
+train along, and they leave nothing behind.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +20,19 @@ import tensorflow as tf
 
 from entrypoints.evaluation_run import Evaluator
 from entrypoints.options import DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
-from odml import architectures, batches, checkpoints, gpus, initial_weights, records, suitability, tracking, training
+from odml import (
+    architectures,
+    batches,
+    checkpoints,
+    config,
+    distribution,
+    gpus,
+    initial_weights,
+    records,
+    suitability,
+    tracking,
+    training,
+)
 from odml.architectures import Architecture
 from odml.config import Configuration
 from odml.config import Training as Recipe
@@ -62,6 +79,37 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a training must know alike.
+
+    Attributes:
+        dataset: the run or the folder that the records are in.
+        digest: of their content.
+        start: the step to go on from, 0 for a new training.
+    """
+
+    configuration: Configuration
+    settings: Settings
+    dataset: str
+    digest: str
+    start: int = 0
+
+    def to_json(self) -> str:
+        """Write it for the other workers."""
+        return json.dumps(asdict(self) | {"configuration": self.configuration.model_dump(mode="json")})
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Read what the chief has written."""
+        data = json.loads(text)
+        parts = {
+            "configuration": config.validate(data["configuration"], where="the chief's configuration"),
+            "settings": Settings(**data["settings"]),
+        }
+        return cls(**data | parts)
+
+
 def train_network(
     operation: str,
     *,
@@ -98,8 +146,8 @@ def train_network(
             checkpoint_every=checkpoint_every,
             seed=seed,
         )
+        strategy = distribution.make_strategy()
         prepare = partial(_resumed, changes=changes)
-        model_tag = None
     else:
         configuration = configuration_of(
             model=model, batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every
@@ -110,16 +158,69 @@ def train_network(
             )
         settings = _settings(configuration, changes, seed=seed, is_frozen=weights != "none")
         settings.plan(configuration.training)
-        prepare = partial(_started, configuration=configuration, settings=settings, dataset=dataset, weights=weights)
-        model_tag = model
+        strategy = distribution.make_strategy()
+        distribution.require_even_shares(strategy, configuration.training.batch_size)
+        prepare = partial(_started, configuration=configuration, settings=settings, dataset=dataset)
+    if distribution.is_chief(strategy):
+        _lead(strategy, operation, prepare, weights=weights, model=None if resume else model, resume=resume)
+    else:
+        _assist(strategy, dataset)
+
+
+def _lead(
+    strategy: tf.distribute.Strategy,
+    operation: str,
+    prepare: Callable[[Run, Path], tuple[Job, Dataset]],
+    *,
+    weights: str,
+    model: str | None,
+    resume: str,
+) -> None:
+    """Train, with the other workers if there are any, and keep all that comes of it in a run."""
     with (
-        tracking.start_run(operation, model=model_tag, resume=resume, system_metrics=True) as run,
+        tracking.start_run(operation, model=model, resume=resume, system_metrics=True) as run,
+        distribution.lost_workers(strategy),
         StopSignals() as stop,
     ):
         folders = run.artifact_folder("train"), run.artifact_folder("tensorboard")
-        outcome = _train(run, *prepare(run, folders[0].path), folders=folders, stop=stop, resumes=bool(resume))
+        job, data = prepare(run, folders[0].path)
+        distribution.share_text(strategy, job.to_json())
+        network = _build(strategy, job, data.label_map)
+        if not job.start:
+            _examine(network, data, run)
+            # Outside of the strategy's scope: reading a file can take a network of its own.
+            if weights != "none":
+                _start_from(weights, network, run, data.label_map)
+        with strategy.scope():
+            state = _State.of(network, job)
+            saver = state.saver(folders, job, data.label_map)
+            if job.start:
+                saver.restore()
+                logger.info("going on after step %d", job.start)
+            logbook = _Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
+            outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
         run.tag("odml.stop_reason", f"{outcome.reason} step={outcome.step}")
     click.echo(f"{outcome.reason} after step {outcome.step}: {run.artifact_uri}/train (run {run.id})")
+
+
+def _assist(strategy: tf.distribute.Strategy, dataset: str) -> None:
+    """Train along with the chief; a run that ``mlflow run`` has made for this process stays empty."""
+    with tracking.given_run("worker"), distribution.lost_workers(strategy), StopSignals() as stop:
+        job = Job.from_json(distribution.share_text(strategy, ""))
+        with tracking.input_folder(
+            "dataset", dataset or job.dataset, operations=("prepare",), artifact="dataset"
+        ) as folder:
+            data = records.open_dataset(folder)
+            if data.digest != job.digest:
+                raise ConfigurationError(
+                    f"{data.folder}: is not the chief's data set (digest {data.digest}, the chief's {job.digest}); "
+                    "give all workers the same"
+                )
+            network = _build(strategy, job, data.label_map)
+            with strategy.scope():
+                nothing = _Nothing()
+                outcome = _train(_State.of(network, job), job, data, saver=nothing, logbook=nothing, stop=stop)
+    click.echo(f"{outcome.reason} after step {outcome.step}: the chief has the run")
 
 
 def _refuse_changes(**fixed: object) -> None:
@@ -144,39 +245,55 @@ def _settings(configuration: Configuration, changes: Mapping[str, int], *, seed:
 
 
 def _started(
-    run: Run, folder: Path, *, configuration: Configuration, settings: Settings, dataset: str, weights: str
-) -> tuple[Architecture, Dataset, Settings]:
-    """Build the network of a new training and give it its first weights."""
-    data = records.open_dataset(run.input("dataset", dataset, operations=("prepare",), artifact="dataset"))
+    run: Run, folder: Path, *, configuration: Configuration, settings: Settings, dataset: str
+) -> tuple[Job, Dataset]:
+    """Begin a new training."""
+    data = _open_dataset(run, dataset)
     run.log_parameters(configuration.model_dump(mode="json") | {"seed": settings.seed})
     run.log_text(configuration.to_yaml(), "config.yml")
     run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="training")
     run.tag("odml.data.digest", data.digest)
-    _set_seed(settings.seed)
-    network = architectures.build(configuration, len(data.label_map))
-    found = suitability.examine(data, network)
-    for line in found.warnings():
-        logger.warning("%s", line)
-    run.log_metrics({"data/matched_by_anchors": found.matched})
-    if weights != "none":
-        _start_from(weights, network, run, data.label_map)
-    return network, data, settings
+    return Job(configuration, settings, _source(run, data), data.digest), data
 
 
-def _resumed(run: Run, folder: Path, *, changes: Mapping[str, int]) -> tuple[Architecture, Dataset, Settings]:
-    """Build the network of the run again, for its checkpoint to be brought back."""
+def _resumed(run: Run, folder: Path, *, changes: Mapping[str, int]) -> tuple[Job, Dataset]:
+    """Go on with the training of the run."""
     settings = Settings(**checkpoints.read_settings(folder)).changed(**changes)
-    source = run.tags.get("odml.input.dataset", "")
-    data = records.open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
+    data = _open_dataset(run, run.tags.get("odml.input.dataset", ""))
     digest = run.tags.get("odml.data.digest", "")
     if data.digest != digest:
         raise ConfigurationError(
             f"{data.folder}: its content has changed since the training began (digest {data.digest}, then {digest}); "
             "start anew with weights=RUN_ID"
         )
-    _set_seed(settings.seed)
-    network, _ = checkpoints.rebuild(folder)
-    return network, data, settings
+    configuration, _ = checkpoints.read_model(folder)
+    start = checkpoints.find_step(folder, checkpoints.LATEST)
+    return Job(configuration, settings, _source(run, data), digest, start), data
+
+
+def _open_dataset(run: Run, value: str) -> Dataset:
+    return records.open_dataset(run.input("dataset", value, operations=("prepare",), artifact="dataset"))
+
+
+def _source(run: Run, data: Dataset) -> str:
+    """Say where other workers find the data set too."""
+    return run.input_run("dataset") or str(data.folder)
+
+
+def _build(strategy: tf.distribute.Strategy, job: Job, label_map: LabelMap) -> Architecture:
+    """Build the network with fresh weights, on all replicas."""
+    distribution.require_even_shares(strategy, job.configuration.training.batch_size)
+    _set_seed(job.settings.seed)
+    with strategy.scope():
+        return architectures.build(job.configuration, len(label_map))
+
+
+def _examine(network: Architecture, data: Dataset, run: Run) -> None:
+    """Warn of what the network will hardly learn of the data."""
+    found = suitability.examine(data, network)
+    for line in found.warnings():
+        logger.warning("%s", line)
+    run.log_metrics({"data/matched_by_anchors": found.matched})
 
 
 def _set_seed(seed: int) -> None:
@@ -198,43 +315,66 @@ def _start_from(weights: str, network: Architecture, run: Run, label_map: LabelM
     run.log_text(f"{summary}\n", "initial_weights.txt")
 
 
+@dataclass(frozen=True)
+class _State:
+    """What a training changes."""
+
+    network: Architecture
+    optimizer: keras.optimizers.Optimizer
+    averages: WeightAverages | None
+
+    @classmethod
+    def of(cls, network: Architecture, job: Job) -> _State:
+        """Make a network ready to be trained."""
+        recipe = job.configuration.training
+        network.freeze(job.settings.frozen_blocks)
+        optimizer = training.make_optimizer(recipe, network, steps=job.settings.train_steps)
+        averages = WeightAverages(network, recipe.average_decay) if recipe.average_decay else None
+        return cls(network, optimizer, averages)
+
+    @property
+    def variables(self) -> list[distribution.Variable]:
+        averaged = self.averages.variables.values() if self.averages else ()
+        return [*self.network.variables, *self.optimizer.variables, *averaged]
+
+    def saver(
+        self, folders: tuple[ArtifactFolder, ArtifactFolder], job: Job, label_map: LabelMap
+    ) -> checkpoints.Checkpoints:
+        """Give what keeps it in the first of the folders; both are published then."""
+        return checkpoints.Checkpoints(
+            folders[0].path,
+            self.network,
+            label_map,
+            optimizer=self.optimizer,
+            averages=self.averages,
+            settings=asdict(job.settings),
+            keep=job.configuration.training.keep_checkpoints,
+            on_change=lambda: _publish(folders),
+        )
+
+
 def _train(
-    run: Run,
-    network: Architecture,
-    data: Dataset,
-    settings: Settings,
-    *,
-    folders: tuple[ArtifactFolder, ArtifactFolder],
-    stop: StopSignals,
-    resumes: bool,
+    state: _State, job: Job, data: Dataset, *, saver: training.Saver, logbook: _Logbook | _Nothing, stop: StopSignals
 ) -> training.Outcome:
-    recipe = network.configuration.training
-    plan = settings.plan(recipe)
-    network.freeze(settings.frozen_blocks)
-    optimizer = training.make_optimizer(recipe, network, steps=plan.steps)
-    averages = WeightAverages(network, recipe.average_decay) if recipe.average_decay else None
-    saver = checkpoints.Checkpoints(
-        folders[0].path,
-        network,
-        data.label_map,
-        optimizer=optimizer,
-        averages=averages,
-        settings=asdict(settings),
-        keep=recipe.keep_checkpoints,
-        on_change=lambda: _publish(folders),
+    recipe = job.configuration.training
+    strategy = tf.distribute.get_strategy()
+    distribution.share_values(strategy, state.variables)
+    order = {"batch_size": recipe.batch_size, "seed": job.settings.seed}
+    load = partial(
+        batches.training_batches,
+        data,
+        **order,
+        resize=state.network.resize,
+        augment=recipe.augmentation,
+        start=job.start,
     )
-    start = saver.restore() if resumes else 0
-    if start:
-        logger.info("going on after step %d", start)
-    logbook = _Logbook(run, network, data, eval_examples=settings.eval_examples, events=folders[1].path)
-    order = {"batch_size": recipe.batch_size, "seed": settings.seed}
     return training.train(
-        network,
-        batches.training_batches(data, **order, resize=network.resize, augment=recipe.augmentation, start=start),
-        optimizer=optimizer,
-        averages=averages,
-        plan=plan,
-        start=start,
+        state.network,
+        strategy.distribute_datasets_from_function(load),
+        optimizer=state.optimizer,
+        averages=state.averages,
+        plan=job.settings.plan(recipe),
+        start=job.start,
         saver=saver,
         evaluate=logbook.evaluate,
         report=logbook.report,
@@ -248,12 +388,29 @@ def _publish(folders: tuple[ArtifactFolder, ...]) -> None:
         folder.publish()
 
 
+class _Nothing:
+    """Stands, in a worker, for what the chief keeps."""
+
+    scores: Mapping[int, float] = {}
+    evaluations_without_gain = 0
+
+    def save(self, step: int) -> None: ...
+
+    def add_score(self, step: int, score: float) -> None: ...
+
+    def report(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        return {}
+
+
 class _Logbook:
     """Sends what a training reports to MLflow and to TensorBoard event files."""
 
     def __init__(self, run: Run, model: Architecture, data: Dataset, *, eval_examples: int, events: Path):
         self._run = run
-        self._writer = tf.summary.create_file_writer(str(events))
+        self._events = events
+        self._writer: tf.summary.SummaryWriter | None = None
         self._warned = False
         self._evaluator = (
             Evaluator(run, model, data, label_map=data.label_map, examples=eval_examples) if data.val_examples else None
@@ -263,6 +420,7 @@ class _Logbook:
         self._run.log_metrics({name: value for name, value in metrics.items() if name.startswith("train/")}, step)
         new = {name: value for name, value in metrics.items() if step > self._run.last_step(name)}
         try:
+            self._writer = self._writer or tf.summary.create_file_writer(str(self._events))
             with self._writer.as_default(step):
                 for name, value in (new | gpus.figures()).items():
                     tf.summary.scalar(name, value)

@@ -27,11 +27,22 @@ Resize = Callable[[tf.Tensor], tf.Tensor]
 
 
 def training_batches(
-    dataset: Dataset, *, batch_size: int, resize: Resize, augment: Augmentation, seed: int, start: int = 0
+    dataset: Dataset,
+    context: tf.distribute.InputContext | None = None,
+    *,
+    batch_size: int,
+    resize: Resize,
+    augment: Augmentation,
+    seed: int,
+    start: int = 0,
 ) -> tf.data.Dataset:
     """Give endless batches of the training records, shuffled and augmented, the same for the same seed.
 
     Args:
+        context: says which part of the batches is wanted, as ``Strategy.distribute_datasets_from_function`` passes it;
+            None: all. The replicas' batches of a step, of ``batch_size / replicas`` examples each, are together the
+            batch that there would be without replicas; of the rest of it nothing is decoded.
+        batch_size: of all replicas together, a multiple of their number.
         resize: image [H, W, 3] -> float32 [h, w, 3] (the architecture's).
         augment: which random changes to make.
         start: how many batches come before the first; what follows is the same as after them.
@@ -42,8 +53,10 @@ def training_batches(
     Raises:
         RecordError: no training records.
     """
+    context = context or tf.distribute.InputContext()
     examples = _shuffled(dataset, seed=seed, start=start * batch_size)
     numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter(start * batch_size))
+    own = numbered.shard(context.num_input_pipelines, context.input_pipeline_id)
 
     @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -62,8 +75,11 @@ def training_batches(
             "numbers": number,
         }
 
-    loaded = numbered.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return loaded.padded_batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    loaded = own.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batched = loaded.padded_batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
+    # Unless it knows that there is no end, TensorFlow asks all workers at every step whether there is another batch.
+    endless = batched.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    return endless.prefetch(tf.data.AUTOTUNE)
 
 
 def batch_sources(dataset: Dataset, *, batch_size: int, seed: int, number: int) -> list[str]:

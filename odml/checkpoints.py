@@ -264,13 +264,22 @@ def rebuild(folder: Path) -> tuple[Architecture, LabelMap]:
     Raises:
         CheckpointError: model.json cannot be read.
     """
+    configuration, label_map = read_model(folder)
+    return build(configuration, len(label_map)), label_map
+
+
+def read_model(folder: Path) -> tuple[Configuration, LabelMap]:
+    """Read the configuration and the label map of the network that a folder's checkpoints are of.
+
+    Raises:
+        CheckpointError: model.json cannot be read.
+    """
 
     def parse(description: dict[str, Any], path: Path) -> tuple[Configuration, LabelMap]:
         names = LabelMap(tuple(description["label_map"]))
         return config.validate(description["configuration"], where=str(path)), names
 
-    configuration, label_map = _read_description(folder, parse)
-    return build(configuration, len(label_map)), label_map
+    return _read_description(folder, parse)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -70,8 +70,8 @@ def choose(gpus: str, nvml: Any = pynvml) -> None:
     """Let TensorFlow use some of the GPUs, and of their memory only what it needs; call it before importing it.
 
     Args:
-        gpus: ``""`` for all that the environment leaves visible, ``"none"``, or numbers as ``nvidia-smi`` gives
-            them: ``"0,1"``.
+        gpus: ``""`` or ``"all"`` for all that the environment leaves visible, ``"none"``, or numbers as ``nvidia-smi``
+            gives them: ``"0,1"``.
         nvml: see `visible_gpus`.
 
     Raises:
@@ -79,7 +79,7 @@ def choose(gpus: str, nvml: Any = pynvml) -> None:
         RuntimeError: TensorFlow is imported already, and the machine has GPUs that it may have taken.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    if not gpus:
+    if gpus in ("", "all"):
         return
     present = [gpu.index for gpu in visible_gpus(nvml)]
     wanted = [] if gpus == "none" else _numbers(gpus, present)
@@ -92,7 +92,7 @@ def choose(gpus: str, nvml: Any = pynvml) -> None:
 
 def _numbers(gpus: str, present: list[int]) -> list[int]:
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", gpus):
-        raise ConfigurationError(f"gpus: {gpus!r} is not understood; write numbers such as 0,1, or none")
+        raise ConfigurationError(f"gpus: {gpus!r} is not understood; write numbers such as 0,1, or all, or none")
     wanted = list(dict.fromkeys(int(number) for number in gpus.split(",")))
     for number in wanted:
         if number not in present:

@@ -1,4 +1,8 @@
-"""The training loop: steps, checkpoints, evaluations, until the last step or a request to stop. It knows no MLflow."""
+"""The training loop: steps, checkpoints, evaluations, until the last step or a request to stop. It knows no MLflow.
+
+It works under the strategy in whose scope it is called, be that for one device, several or several hosts (workers): all
+workers run the same loop, on parts of the same batches.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,17 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import psutil
 import tensorflow as tf
 
-from odml.architectures import Architecture
+from odml import distribution
+from odml.architectures import Architecture, by_slim_name
 from odml.config import Training
 from odml.errors import CheckpointError, ConfigurationError, TrainingError
 from odml.progress import progress
@@ -78,7 +83,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The last step that was trained, and why it was the last: "finished", "patience", or the signal's name."""
+    """The last step that was trained, and why it was the last.
+
+    ``reason`` is "finished", "patience", the name of the signal, or "another worker": one of them was asked to stop.
+    """
 
     step: int
     reason: str
@@ -86,7 +94,7 @@ class Outcome:
 
 def train(
     model: Architecture,
-    batches: tf.data.Dataset,
+    batches: Iterable[Mapping[str, tf.Tensor]],
     *,
     optimizer: keras.optimizers.Optimizer,
     averages: WeightAverages | None = None,
@@ -103,9 +111,14 @@ def train(
     Whatever ends it, the last step is saved and evaluated. A checkpoint that cannot be written is warned about, and
     training goes on; only the last one must be written.
 
+    All workers end with the same step: when any of them has a request to stop, and when any has the patience exhausted.
+    While one saves or evaluates, the others wait. Before that the moving statistics of normalisation, of which each
+    replica has its own, become their mean on all of them.
+
     Args:
-        batches: endless, as ``batches.training_batches`` makes them; the first is that of the step after ``start``.
-        optimizer: built for the model's trainable variables.
+        batches: endless, as ``batches.training_batches`` makes them, distributed where there are several replicas; the
+            first is that of the step after ``start``.
+        optimizer: as ``make_optimizer`` makes it for the model.
         averages: updated after every step; evaluation measures them.
         start: the step that model, optimizer and averages are at.
         saver: keeps the checkpoints, one for each evaluation at least, and the scores.
@@ -123,7 +136,10 @@ def train(
     """
     if plan.steps is not None and plan.steps <= start:
         raise ConfigurationError(f"train_steps: {start} steps are trained already, of {plan.steps}; give more")
-    iterator = iter(tf.distribute.get_strategy().experimental_distribute_dataset(batches))
+    strategy = tf.distribute.get_strategy()
+    anywhere = distribution.voting(strategy)
+    average_statistics = distribution.averaging(strategy, _own_to_replicas(model, averages))
+    iterator = iter(batches)
     train_step = make_step(model, optimizer, averages)
     window = _Window()
 
@@ -142,22 +158,29 @@ def train(
         started = time.monotonic()
         values = _run(train_step, iterator, step, name_sources)
         window.add(values, seconds=time.monotonic() - started)
-        last = step == plan.steps or bool(stop)
+        last = step == plan.steps or anywhere(bool(stop))
         if step % REPORT_EVERY == 0 or last:
             report(window.close(learning_rate=float(optimizer.learning_rate)), step)
         evaluates = last or step % plan.eval_every == 0
         saves = evaluates or step % plan.checkpoint_every == 0
         if saves:
+            average_statistics()
             with _warning(unless=last):
                 saver.save(step)
         if evaluates:
             measure(step)
-        if plan.patience and saver.evaluations_without_gain >= plan.patience:
-            return Outcome(step=step, reason="patience")
-        # A request that comes while a step is saved and evaluated finds all done.
-        if last or (stop and evaluates):
-            break
-    return Outcome(step=step, reason="finished" if step == plan.steps else stop.reason or "finished")
+            if plan.patience and anywhere(saver.evaluations_without_gain >= plan.patience):
+                return Outcome(step=step, reason="patience")
+            # A request that comes while a step is saved and evaluated finds all done.
+            if last or anywhere(bool(stop)):
+                break
+    return Outcome(step=step, reason="finished" if step == plan.steps else stop.reason or "another worker")
+
+
+def _own_to_replicas(model: Architecture, averages: WeightAverages | None) -> list[distribution.Variable]:
+    """Give the variables that the replicas change on their own: moving statistics, and the averages of these."""
+    statistics = by_slim_name(model.non_trainable_variables)
+    return [*statistics.values(), *(averages.variables[name] for name in statistics if averages)]
 
 
 @contextmanager
@@ -197,14 +220,34 @@ def _run(
 
 def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) -> keras.optimizers.Optimizer:
     """Make the optimizer of a recipe, built for the model; its rate follows ``Schedule``."""
-    options = {"learning_rate": Schedule(recipe, steps=steps), "global_clipnorm": recipe.clip_gradient_norm}
+    options = {
+        "learning_rate": Schedule(recipe, steps=steps),
+        "global_clipnorm": recipe.clip_gradient_norm,
+        "name": recipe.optimizer,
+    }
     optimizer = (
-        keras.optimizers.SGD(momentum=recipe.momentum, **options)
+        _SGD(momentum=recipe.momentum, **options)
         if recipe.optimizer == "sgd"
-        else keras.optimizers.Adam(beta_1=recipe.momentum, **options)
+        else _Adam(beta_1=recipe.momentum, **options)
     )
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+class _OfSums:
+    """Makes of a Keras optimizer one that is given sums over the replicas.
+
+    Keras' own clip each replica's gradients and add these up; what is to be clipped is the gradient of the batch.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars
+
+
+class _SGD(_OfSums, keras.optimizers.SGD): ...
+
+
+class _Adam(_OfSums, keras.optimizers.Adam): ...
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -248,31 +291,34 @@ def make_step(
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Make the function that takes an iterator of batches, trains one step, and gives its losses as scalars.
 
-    They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch. The
-    averages are updated after the step.
+    They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch, all
+    of the whole batch that the replicas have parts of. The averages are updated after the step.
     """
     strategy = tf.distribute.get_strategy()
+    replicas = strategy.num_replicas_in_sync
 
     def replica_step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         with tf.GradientTape() as tape:
-            losses = model.compute_losses(batch)
+            losses = {name: loss / replicas for name, loss in model.compute_losses(batch).items()}
             total = tf.add_n(list(losses.values()))
-            # Gradients are summed over replicas.
-            scaled = total / strategy.num_replicas_in_sync
-        gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+        gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
+        images = tf.cast(tf.shape(batch["images"])[0], tf.float32)
+        numbers = tf.stack([*losses.values(), total, images])
+        # One collective for all.
+        *gradients, numbers = tf.distribute.get_replica_context().all_reduce("SUM", [*gradients, numbers])
         if averages:
             step = tf.identity(optimizer.iterations.value)
         optimizer.apply(gradients, model.trainable_variables)
         if averages:
             averages.update(step)
-        metrics = {f"loss/{name}": loss for name, loss in losses.items()}
-        images = tf.cast(tf.shape(batch["images"])[0] * strategy.num_replicas_in_sync, tf.float32)
-        return metrics | {"loss/total": total, "gradient_norm": tf.linalg.global_norm(gradients), "images": images}
+        names = [*(f"loss/{name}" for name in losses), "loss/total", "images"]
+        values = dict(zip(names, tf.unstack(numbers), strict=True))
+        return values | {"gradient_norm": tf.linalg.global_norm(gradients)}
 
     @tf.function(autograph=False)
-    def step(iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
+    def step(iterator: Iterator[Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
         values = strategy.run(replica_step, args=(next(iterator),))
-        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in values.items()}
+        return {name: strategy.experimental_local_results(value)[0] for name, value in values.items()}
 
     return step
 

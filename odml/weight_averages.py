@@ -13,6 +13,8 @@ from odml.architectures import Architecture, by_slim_name
 class WeightAverages:
     """Exponential moving averages of a network's variables (Polyak and Juditsky 1992), normalisation's among them.
 
+    Each replica averages what it has itself; only of the moving statistics of normalisation that differs.
+
     Args:
         decay: 0 to 1, how much of the average a step keeps. Of step n, counted from 0, it keeps at most
             (1 + n) / (10 + n), so that early weights are soon forgotten (``tf.train.ExponentialMovingAverage``).
@@ -21,11 +23,8 @@ class WeightAverages:
     def __init__(self, model: Architecture, decay: float):
         self._decay = decay
         self._averaged = by_slim_name(model.variables)
-        # All replicas compute the same.
         self.variables = {
-            name: tf.Variable(
-                variable.value, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA, name="average"
-            )
+            name: tf.Variable(variable.value, trainable=False, name="average")
             for name, variable in self._averaged.items()
         }
 

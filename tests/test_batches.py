@@ -136,6 +136,25 @@ def test_batches_can_begin_where_others_ended(mixed, start):
     assert [each["numbers"].tolist() for each in whole] == [[2 * n, 2 * n + 1] for n in range(start + 4)]
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_parts_of_two_workers_with_two_replicas_each_are_the_whole_batch(mixed, start):
+    options = {"batch_size": 8, "resize": resize, "augment": EVERYTHING, "seed": 4, "start": start}
+    whole = list(training_batches(mixed, **options).take(3).as_numpy_iterator())
+    contexts = [tf.distribute.InputContext(2, worker, num_replicas_in_sync=4) for worker in range(2)]
+    workers = [list(training_batches(mixed, each, **options).take(6).as_numpy_iterator()) for each in contexts]
+    for step, batch in enumerate(whole):
+        parts = [part for worker in workers for part in worker[2 * step : 2 * step + 2]]
+        assert [len(part["images"]) for part in parts] == [2] * 4
+        numbers = np.concatenate([part["numbers"] for part in parts])
+        order = np.argsort(numbers)
+        for key in ("numbers", "images", "sizes"):
+            assert np.array_equal(np.concatenate([part[key] for part in parts])[order], batch[key]), key
+
+
+def test_batches_have_no_end_and_say_so(dataset):
+    assert training(dataset).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
 def test_pictures_of_a_batch_are_named(dataset):
     names = [name for number in range(4) for name in batch_sources(dataset, batch_size=2, seed=1, number=number)]
     assert names == [f"{count}.png" for count in counts(training(dataset), 4)]

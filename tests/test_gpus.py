@@ -98,9 +98,10 @@ def test_choice_is_what_cuda_sees_in_the_order_of_nvidia_smi(environment, gpus, 
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-def test_all_gpus_are_what_the_environment_leaves_visible(environment):
+@pytest.mark.parametrize("gpus", ["", "all"])
+def test_all_gpus_are_what_the_environment_leaves_visible(environment, gpus):
     environment["CUDA_VISIBLE_DEVICES"] = "3"
-    choose("", FakeNVML(4))
+    choose(gpus, FakeNVML(4))
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
@@ -115,9 +116,9 @@ def test_tensorflow_takes_only_the_memory_that_it_needs(environment, gpus):
     [
         ("5", 2, "gpus: GPU 5 does not exist; this machine has 0, 1"),
         ("0", 0, "gpus: GPU 0 does not exist; this machine has none"),
-        ("all", 2, "gpus: 'all' is not understood; write numbers such as 0,1, or none"),
-        ("-1", 2, "gpus: '-1' is not understood; write numbers such as 0,1, or none"),
-        ("0,,1", 2, "gpus: '0,,1' is not understood; write numbers such as 0,1, or none"),
+        ("every", 2, "gpus: 'every' is not understood; write numbers such as 0,1, or all, or none"),
+        ("-1", 2, "gpus: '-1' is not understood; write numbers such as 0,1, or all, or none"),
+        ("0,,1", 2, "gpus: '0,,1' is not understood; write numbers such as 0,1, or all, or none"),
     ],
 )
 def test_choice_that_cannot_be_met_is_refused(environment, gpus, count, message):

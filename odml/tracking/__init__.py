@@ -22,7 +22,7 @@ from odml.tracking.folders import ArtifactFolder
 from odml.tracking.ongoing import OngoingRun, ongoing_run, ongoing_runs
 from odml.tracking.projects import child_run
 from odml.tracking.registry import logged_model, register_model
-from odml.tracking.runs import Run, artifact_uri, given_run, is_run_id, run_metrics, run_tags, start_run
+from odml.tracking.runs import Run, artifact_uri, given_run, input_folder, is_run_id, run_metrics, run_tags, start_run
 from odml.tracking.stores import open_registry, open_store
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "artifact_uri",
     "child_run",
     "given_run",
+    "input_folder",
     "is_run_id",
     "logged_model",
     "ongoing_run",

@@ -52,8 +52,11 @@ def find_input(client: MlflowClient, run: Run, value: str, wanted: Wanted) -> In
     Raises:
         TrackingError: nothing fits.
     """
-    if not value:
-        return _latest(client, run, wanted)
+    return find_given(client, value, wanted) if value else _latest(client, run, wanted)
+
+
+def find_given(client: MlflowClient, value: str, wanted: Wanted) -> Input:
+    """Find the input that a parameter's value means, as ``find_input`` does where there is a value."""
     if value.startswith("models:/"):
         return replace(_of_run(client, run_of_model(client, value), wanted), model_uri=value)
     if Path(value).is_dir():

@@ -27,7 +27,7 @@ from PIL import Image
 from odml import __version__
 from odml.errors import OdmlError, TrackingError
 from odml.tracking.folders import ArtifactFolder, local_artifacts
-from odml.tracking.inputs import RUN_ID, Wanted, find_input, runs_of
+from odml.tracking.inputs import RUN_ID, Input, Wanted, find_given, find_input, runs_of
 from odml.tracking.names import mlflow_name
 from odml.tracking.outbox import Outbox
 from odml.tracking.processes import Process
@@ -228,7 +228,7 @@ class Run:
         assert found.run_id
         self.tag(f"odml.input.{name}", found.run_id)
         self._inputs[name] = found.run_id
-        return self._local_copy(found.run_id, found.artifact)
+        return _local_copy(self._client, found, self._until_close)
 
     def input_run(self, name: str) -> str | None:
         """Give the id of the run that an input comes from, None if it is a folder."""
@@ -266,15 +266,21 @@ class Run:
         if failures:
             raise TrackingError("; ".join(failures))
 
-    def _local_copy(self, run_id: str, artifact: str) -> Path:
-        local = local_artifacts(self._client.get_run(run_id).info.artifact_uri)
-        if local:
-            return local / artifact
-        folder = self._until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
-        try:
-            return Path(self._client.download_artifacts(run_id, artifact, folder))
-        except (MlflowException, OSError) as error:
-            raise TrackingError(f"run {run_id}: {artifact}/ cannot be downloaded ({error}); try again") from error
+
+@contextmanager
+def input_folder(name: str, value: str, *, operations: tuple[str, ...], artifact: str) -> Iterator[Path]:
+    """Give an input as ``Run.input`` does, in a process that has no run; what is downloaded lasts as long as the block.
+
+    Args:
+        value: a run id, a folder or a ``models:/`` URI.
+    Raises:
+        TrackingError: nothing fits.
+    """
+    bound_retries()
+    client = MlflowClient()
+    found = find_given(client, value, Wanted(name, operations, (artifact,)))
+    with ExitStack() as until_close:
+        yield found.folder or _local_copy(client, found, until_close)
 
 
 def run_tags(run_id: str) -> dict[str, str]:
@@ -310,6 +316,20 @@ def _start(operation: str, model: str | None) -> mlflow.entities.Run:
         return run
     except MlflowException as error:
         raise unreachable("tracking store", mlflow.get_tracking_uri(), error) from error
+
+
+def _local_copy(client: MlflowClient, found: Input, until_close: ExitStack) -> Path:
+    assert found.run_id
+    local = local_artifacts(client.get_run(found.run_id).info.artifact_uri)
+    if local:
+        return local / found.artifact
+    folder = until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
+    try:
+        return Path(client.download_artifacts(found.run_id, found.artifact, folder))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"run {found.run_id}: {found.artifact}/ cannot be downloaded ({error}); try again"
+        ) from error
 
 
 def _require_artifact_store(run: Run) -> None:
