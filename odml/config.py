@@ -64,13 +64,16 @@ class Augmentation(_Section):
 class Training(_Section):
     """The recipe: optimizer, schedule, rates, moving averages of the weights, when it ends, and augmentation.
 
+    ``rms_decay`` and ``rms_epsilon`` are RMSProp's only, of the mean of squared gradients and added to it.
     ``average_decay`` 0 keeps no averages; ``patience`` 0 never ends a training before its steps are done.
     """
 
     batch_size: pydantic.PositiveInt
-    optimizer: Literal["sgd", "adam"]
+    optimizer: Literal["sgd", "adam", "rmsprop"]
     learning_rate: pydantic.PositiveFloat
     momentum: _Fraction
+    rms_decay: _Fraction
+    rms_epsilon: pydantic.PositiveFloat
     warmup_steps: pydantic.NonNegativeInt
     schedule: Literal["cosine", "constant", "steps"]
     decay_steps: tuple[pydantic.PositiveInt, ...]

@@ -47,6 +47,7 @@ def test_models_that_come_with_odml():
         "faster_rcnn_resnet101",
         "faster_rcnn_resnet50",
         "ssd_mobilenet_v2",
+        "ssd_mobilenet_v2_2018",
         "ssd_mobilenet_v2_plain",
         "ssd_mobilenet_v2_shapes",
     ]
@@ -141,7 +142,8 @@ def test_training_change_of_a_faster_rcnn_leaves_its_family():
         (
             {"rate": 1},
             "training.rate: there is no such key (keys here: batch_size, optimizer, learning_rate, momentum, "
-            "warmup_steps, schedule, decay_steps, decay_factor, weight_decay, clip_gradient_norm, average_decay, "
+            "rms_decay, rms_epsilon, warmup_steps, schedule, decay_steps, decay_factor, weight_decay, "
+            "clip_gradient_norm, average_decay, "
             "frozen_blocks, checkpoint_every, keep_checkpoints, patience, augmentation)",
         ),
     ],
@@ -189,7 +191,7 @@ def test_written_configuration_shows_what_was_changed():
         ("head_kernel_size: 2", "head_kernel_size: Input should be 1 or 3 (found 2)"),
         (
             "training: {optimizer: sdg}",
-            "training.optimizer: Input should be 'sgd' or 'adam'; did you mean 'sgd'? (found 'sdg')",
+            "training.optimizer: Input should be 'sgd', 'adam' or 'rmsprop'; did you mean 'sgd'? (found 'sdg')",
         ),
         (
             "detection: {iou_threshold: 60}",

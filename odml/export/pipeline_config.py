@@ -231,6 +231,9 @@ def _optimizer(training: Training) -> dict[str, Any]:
     if training.optimizer == "adam":
         return {"adam_optimizer": schedule} | averages
     momentum = {"momentum_optimizer_value": training.momentum}
+    if training.optimizer == "rmsprop":
+        rms = {"decay": training.rms_decay, "epsilon": training.rms_epsilon}
+        return {"rms_prop_optimizer": schedule | momentum | rms} | averages
     return {"momentum_optimizer": schedule | momentum} | averages
 
 
