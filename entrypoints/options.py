@@ -108,8 +108,8 @@ model_option = click.option(
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="A model that comes with odml (ssd_mobilenet_v2, ssd_mobilenet_v2_plain, ssd_mobilenet_v2_shapes, "
-    "faster_rcnn_resnet50, faster_rcnn_resnet101), or a YAML file that extends one.",
+    help="A model that comes with odml (ssd_mobilenet_v2, ssd_mobilenet_v2_2018, ssd_mobilenet_v2_plain, "
+    "ssd_mobilenet_v2_shapes, faster_rcnn_resnet50, faster_rcnn_resnet101), or a YAML file that extends one.",
 )
 dataset_option = click.option(
     "--dataset", default="", help="A run of prepare (its id), or a folder of records; the latest run by default."
@@ -224,6 +224,7 @@ _TRAINING_OPTIONS = (
     checkpoint_every_option,
     eval_examples_option,
     patience_option,
+    quantize_option,
     resume_option,
     gpus_option,
     seed_option,

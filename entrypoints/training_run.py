@@ -40,6 +40,7 @@ from odml.errors import ConfigurationError
 from odml.records import Dataset
 from odml.signals import StopSignals
 from odml.structures import LabelMap
+from odml.tflite import require_convertible
 from odml.tracking import ArtifactFolder, Run
 from odml.weight_averages import WeightAverages
 
@@ -123,6 +124,7 @@ def train_network(
     checkpoint_every: int,
     eval_examples: int,
     patience: int,
+    quantize: bool,
     resume: str,
     seed: int,
 ) -> None:
@@ -145,6 +147,7 @@ def train_network(
             learning_rate=learning_rate,
             checkpoint_every=checkpoint_every,
             seed=seed,
+            quantize=quantize or "",
         )
         strategy = distribution.make_strategy()
         prepare = partial(_resumed, changes=changes)
@@ -158,9 +161,11 @@ def train_network(
             )
         settings = _settings(configuration, changes, seed=seed, is_frozen=weights != "none")
         settings.plan(configuration.training)
+        if quantize:
+            require_convertible(configuration)
         strategy = distribution.make_strategy()
         distribution.require_even_shares(strategy, configuration.training.batch_size)
-        prepare = partial(_started, configuration=configuration, settings=settings, dataset=dataset)
+        prepare = partial(_started, configuration=configuration, settings=settings, dataset=dataset, quantize=quantize)
     if distribution.is_chief(strategy):
         _lead(strategy, operation, prepare, weights=weights, model=None if resume else model, resume=resume)
     else:
@@ -245,7 +250,7 @@ def _settings(configuration: Configuration, changes: Mapping[str, int], *, seed:
 
 
 def _started(
-    run: Run, folder: Path, *, configuration: Configuration, settings: Settings, dataset: str
+    run: Run, folder: Path, *, configuration: Configuration, settings: Settings, dataset: str, quantize: bool
 ) -> tuple[Job, Dataset]:
     """Begin a new training."""
     data = _open_dataset(run, dataset)
@@ -253,6 +258,8 @@ def _started(
     run.log_text(configuration.to_yaml(), "config.yml")
     run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="training")
     run.tag("odml.data.digest", data.digest)
+    if quantize:
+        run.tag("odml.quantize", "true")
     return Job(configuration, settings, _source(run, data), data.digest), data
 
 

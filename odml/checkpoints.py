@@ -87,22 +87,22 @@ class Checkpoints:
         Until the first one the folder stays empty: a run without a checkpoint is nothing to build on.
 
         Raises:
-            CheckpointError: it cannot be written, for instance to a full disk; what was there before stays.
+            CheckpointError: it cannot be written, for instance to a full disk, not even in the place of all checkpoints
+                but the latest and the best; these stay.
         """
-        partial = self._folder / _PARTIAL
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            _write_description(self._folder, self._model, self._label_map, self._settings)
-            self._state.write(str(partial / f"{PREFIX}-{step}"))
-            for path in sorted(partial.glob(f"{PREFIX}-{step}.*"), key=lambda path: path.suffix == ".index"):
-                os.replace(path, self._folder / path.name)
-            self._prune()
+            try:
+                self._write(step)
+            except (tf.errors.OpError, OSError):
+                # On a full disk a fresh checkpoint is worth more than old ones.
+                if not self._prune(keep=1):
+                    raise
+                self._write(step)
+            self._prune(keep=self._keep)
         except (tf.errors.OpError, OSError) as error:
             raise CheckpointError(
                 f"{self._folder}: the checkpoint of step {step} cannot be written ({_reason(error)}); make room there"
             ) from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         self._on_change()
 
     def add_score(self, step: int, score: float) -> None:
@@ -133,17 +133,36 @@ class Checkpoints:
         self.scores = {each: score for each, score in self.scores.items() if each <= step}
         return step
 
-    def _prune(self) -> None:
-        """Remove what no kept checkpoint consists of, and say in ``checkpoint`` which there are."""
+    def _write(self, step: int) -> None:
+        partial = self._folder / _PARTIAL
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            _write_description(self._folder, self._model, self._label_map, self._settings)
+            self._state.write(str(partial / f"{PREFIX}-{step}"))
+            for path in sorted(partial.glob(f"{PREFIX}-{step}.*"), key=lambda path: path.suffix == ".index"):
+                os.replace(path, self._folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _prune(self, *, keep: int) -> bool:
+        """Remove what is not of the latest few checkpoints or the best, and say in ``checkpoint`` which there are.
+
+        Returns whether there was something to remove.
+        """
         steps = list_steps(self._folder)
-        kept = {*steps[-self._keep :], *([best_step(self.scores)] if self.scores else [])}
+        kept = {*steps[-keep:], *([best_step(self.scores)] if self.scores else [])}
+        old = []
         for path in sorted(self._folder.glob(f"{PREFIX}-*"), key=lambda path: path.suffix != ".index"):
             match = re.match(rf"{re.escape(PREFIX)}-(\d+)\.", path.name)
             if match and int(match[1]) not in kept:
-                path.unlink()
-        paths = [f"{PREFIX}-{step}" for step in steps if step in kept]
-        state = tf.compat.v1.train.generate_checkpoint_state_proto(str(self._folder), paths[-1], paths)
-        _write(self._folder / "checkpoint", str(state).rstrip())
+                old.append(path)
+        for path in old:
+            path.unlink()
+        if steps:
+            paths = [f"{PREFIX}-{step}" for step in steps if step in kept]
+            state = tf.compat.v1.train.generate_checkpoint_state_proto(str(self._folder), paths[-1], paths)
+            _write(self._folder / "checkpoint", str(state).rstrip())
+        return bool(old)
 
 
 def list_steps(folder: Path) -> list[int]:
@@ -231,8 +250,9 @@ def _unusable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = error.strerror if isinstance(error, OSError) else getattr(error, "message", None)
+    # TensorFlow begins by naming the operation, {{function_node ...}}.
+    return re.sub(r"^\{\{.*?\}\} ", "", (reason or str(error) or type(error).__name__).strip().splitlines()[0])
 
 
 def _enumerate(steps: Sequence[int]) -> str:

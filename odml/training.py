@@ -142,13 +142,14 @@ def train(
     iterator = iter(batches)
     train_step = make_step(model, optimizer, averages)
     window = _Window()
+    tolerated = _Tolerance()
 
     def measure(step: int) -> None:
         with averages.in_place() if averages else nullcontext():
             metrics = evaluate(step)
         report(metrics, step)
         if SCORE in metrics:
-            with _warning():
+            with tolerated():
                 saver.add_score(step, metrics[SCORE])
 
     if start and start % plan.eval_every == 0 and start not in saver.scores:
@@ -165,7 +166,7 @@ def train(
         saves = evaluates or step % plan.checkpoint_every == 0
         if saves:
             average_statistics()
-            with _warning(unless=last):
+            with tolerated(unless=last):
                 saver.save(step)
         if evaluates:
             measure(step)
@@ -183,15 +184,26 @@ def _own_to_replicas(model: Architecture, averages: WeightAverages | None) -> li
     return [*statistics.values(), *(averages.variables[name] for name in statistics if averages)]
 
 
-@contextmanager
-def _warning(*, unless: bool = False) -> Iterator[None]:
-    """Warn of what cannot be written, unless that is the end: a full disk is no reason to lose what is learned."""
-    try:
-        yield
-    except CheckpointError as error:
-        if unless:
-            raise
-        logger.warning("%s; training goes on", error)
+class _Tolerance:
+    """Lets what cannot be written be, unless that is the end: a full disk is no reason to lose what is learned.
+
+    It warns of the first failure in a row.
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    @contextmanager
+    def __call__(self, *, unless: bool = False) -> Iterator[None]:
+        try:
+            yield
+            self._warned = False
+        except CheckpointError as error:
+            if unless:
+                raise
+            if not self._warned:
+                logger.warning("%s; training goes on and tries again with the next one", error)
+            self._warned = True
 
 
 def _run(
@@ -225,11 +237,12 @@ def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) 
         "global_clipnorm": recipe.clip_gradient_norm,
         "name": recipe.optimizer,
     }
-    optimizer = (
-        _SGD(momentum=recipe.momentum, **options)
-        if recipe.optimizer == "sgd"
-        else _Adam(beta_1=recipe.momentum, **options)
-    )
+    if recipe.optimizer == "sgd":
+        optimizer = _SGD(momentum=recipe.momentum, **options)
+    elif recipe.optimizer == "adam":
+        optimizer = _Adam(beta_1=recipe.momentum, **options)
+    else:
+        optimizer = _RMSprop(rho=recipe.rms_decay, momentum=recipe.momentum, epsilon=recipe.rms_epsilon, **options)
     optimizer.build(model.trainable_variables)
     return optimizer
 
@@ -248,6 +261,9 @@ class _SGD(_OfSums, keras.optimizers.SGD): ...
 
 
 class _Adam(_OfSums, keras.optimizers.Adam): ...
+
+
+class _RMSprop(_OfSums, keras.optimizers.RMSprop): ...
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):

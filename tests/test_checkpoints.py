@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -177,7 +178,25 @@ def test_checkpoint_that_cannot_be_written_leaves_those_before(network, folder, 
     assert str(raised.value) == (
         f"{folder}: the checkpoint of step 300 cannot be written (No space left on device); make room there"
     )
-    assert sorted(folder.iterdir()) == before
+    assert checkpoints.list_steps(folder) == [100]
+    assert sorted(folder.iterdir()) == [path for path in before if "-3." not in path.name and "-20." not in path.name]
+
+
+def test_older_checkpoints_make_room_for_a_new_one(network, folder, monkeypatch):
+    replace = os.replace
+
+    def full(source, target):
+        if "model.ckpt-300" in str(source) and (folder / "model.ckpt-3.index").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    saver = Checkpoints(folder, network, tiny.LABEL_MAP, optimizer=optimizer_of(network))
+    for step, score in ((3, 0.1), (20, 0.7), (100, 0.4)):
+        saver.add_score(step, score)
+    monkeypatch.setattr("odml.checkpoints.os.replace", full)
+    saver.save(300)
+    assert checkpoints.list_steps(folder) == [20, 100, 300]
+    assert checkpoints.find_step(folder, "best") == 20
 
 
 def test_averages_are_what_others_read_and_the_weights_are_what_training_goes_on_from(tmp_path, network):

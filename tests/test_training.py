@@ -211,10 +211,15 @@ def test_nothing_is_left_to_train():
 
 
 class FullDisk(Diary):
+    """Has no room for the checkpoints before step 10, and for no score."""
+
     def save(self, step: int) -> None:
         if step < 10:
             raise CheckpointError(f"no room for {step}")
         super().save(step)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        return super().evaluate(step) | {"eval/coco/mAP": 0.5}
 
     def add_score(self, step: int, score: float) -> None:
         raise CheckpointError("no room for scores")
@@ -225,9 +230,8 @@ def test_disk_that_is_full_for_a_while_does_not_end_the_training(caplog):
     assert diary.train(Slope(), steps=12, every=4, eval_every=6) == Outcome(step=12, reason="finished")
     assert diary.saved == [12]
     assert [each for each in caplog.messages if "no room" in each] == [
-        "no room for 4; training goes on",
-        "no room for 6; training goes on",
-        "no room for 8; training goes on",
+        "no room for 4; training goes on and tries again with the next one",
+        "no room for scores; training goes on and tries again with the next one",
     ]
 
 
@@ -388,6 +392,14 @@ def test_optimizer_is_that_of_the_recipe():
     adam = make_optimizer(tiny.configuration(optimizer="adam", momentum=0.8).training, Slope(), steps=5)
     assert isinstance(adam, keras.optimizers.Adam)
     assert (adam.beta_1, adam.global_clipnorm) == (0.8, 10)
+    recipe = tiny.configuration(optimizer="rmsprop", rms_decay=0.7, rms_epsilon=0.5, learning_rate=0.1, warmup_steps=0)
+    slope = Slope()
+    rmsprop = make_optimizer(recipe.training, slope, steps=None)
+    for _ in range(2):
+        rmsprop.apply([tf.constant(2.0)], slope.trainable_variables)
+    # As TensorFlow 1 has it, but that its mean of squares began at 1.
+    first, second = 0.1 * 2 / math.sqrt(0.3 * 4 + 0.5), 0.1 * 2 / math.sqrt(0.7 * 1.2 + 0.3 * 4 + 0.5)
+    assert float(slope.slope) == pytest.approx(1 - first - (0.9 * first + second), rel=1e-6)
     sgd = make_optimizer(tiny.configuration().training, Slope(), steps=5)
     assert isinstance(sgd, keras.optimizers.SGD)
     assert (sgd.momentum, sgd.nesterov, sgd.global_clipnorm) == (0.9, False, 10)

@@ -198,6 +198,19 @@ def test_transfer_learning_starts_from_the_weights(dataset, tracking_store):
     assert np.allclose(network.variables[0].numpy(), source.get_layer("Conv1").kernel.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
+def test_training_that_is_to_be_quantized_says_so_to_its_export(dataset):
+    assert run("--train-steps", "1", "--quantize", "true").exit_code == 0
+    assert latest_run().data.tags["odml.quantize"] == "true"
+
+
+def test_two_stage_network_cannot_be_quantized(dataset):
+    result = run("--model", "faster_rcnn_resnet50", "--quantize", "true")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: faster_rcnn: TensorFlow Lite has no operations")
+    assert mlflow.search_runs(experiment_names=["tests"], output_format="list") == []
+
+
 @pytest.fixture
 def again(finished, tracking_store) -> Training:
     """The training that has ended, in a store of this test's own."""
