@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
-from odml import config, records
+from odml import architectures, config, records
+from odml.architectures import SSD
 from odml.config import Configuration
 from odml.records import Dataset
 from odml.structures import Annotation, LabelMap
@@ -30,6 +33,18 @@ def configuration(**training: Any) -> Configuration:
     """Give a small SSD, with changes to the section ``training``."""
     data = config.load("ssd_mobilenet_v2").model_dump() | CHANGES
     return config.validate(data, where="tiny").with_training(**training)
+
+
+def lively_network() -> SSD:
+    """Build the small SSD so that its scores differ from picture to picture."""
+    tf.random.set_seed(1)
+    network = architectures.build(configuration(), len(LABEL_MAP))
+    for variable in network.trainable_variables:
+        # Fresh kernels let hardly any signal through such a thin picture.
+        if variable.name in ("weights", "depthwise_weights"):
+            inputs = variable.shape[:2] if variable.name == "depthwise_weights" else variable.shape[:3]
+            variable.assign(tf.random.normal(variable.shape, stddev=math.sqrt(1 / math.prod(inputs))))
+    return network
 
 
 def draw(objects: Sequence[Object], *, width: int = 80, height: int = 60) -> np.ndarray:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import tensorflow as tf
 
-from odml import architectures, tflite
+from odml import tflite
 from odml.architectures import SSD
 from odml.records import Dataset
 from tests import tiny
@@ -15,14 +13,7 @@ from tests import tiny
 
 @pytest.fixture(scope="package")
 def network() -> SSD:
-    """A small network whose signals reach the heads, so that its scores differ from picture to picture."""
-    tf.random.set_seed(1)
-    network = architectures.build(tiny.configuration(), 2)
-    for variable in network.trainable_variables:
-        if variable.name in ("weights", "depthwise_weights"):
-            inputs = variable.shape[:2] if variable.name == "depthwise_weights" else variable.shape[:3]
-            variable.assign(tf.random.normal(variable.shape, stddev=math.sqrt(1 / math.prod(inputs))))
-    return network
+    return tiny.lively_network()
 
 
 @pytest.fixture(scope="package")
