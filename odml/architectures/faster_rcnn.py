@@ -67,15 +67,7 @@ class FasterRCNN(keras.Model):
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
         """Resize images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
-        return resize_bilinear(images, self._input_size(tf.shape(images)[-3:-1]))
-
-    def _input_size(self, size: tf.Tensor) -> tf.Tensor:
-        """Give the height and width that a picture of a size, [2], gets."""
-        sides = tf.cast(size, tf.float32)
-        scale = tf.minimum(
-            self.configuration.min_side / tf.reduce_min(sides), self.configuration.max_side / tf.reduce_max(sides)
-        )
-        return tf.cast(tf.round(sides * scale), tf.int32)
+        return resize_bilinear(images, _input_size(tf.shape(images)[-3:-1], self.configuration))
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> Tensors:
         """Give the raw outputs.
@@ -281,7 +273,7 @@ class FasterRCNN(keras.Model):
 
         Anchors that cross the border of the picture do not count: they take no part in training.
         """
-        size = self._input_size(tf.constant([height, width]))
+        size = _input_size(tf.constant([height, width]), self.configuration)
         rows, columns = tf.unstack(-(-size // STRIDE))
         grid = anchors.grid_anchors(rows, columns, stride=STRIDE, **self.configuration.anchors.model_dump())
         inside = tf.reduce_all((grid >= 0) & (grid <= tf.cast(tf.tile(size, [2]), tf.float32)), axis=1)
@@ -333,6 +325,13 @@ class Dense(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Give [B, units] for x [B, C]."""
         return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+
+
+def _input_size(size: tf.Tensor, configuration: FasterRCNNConfiguration) -> tf.Tensor:
+    """Give the height and width, int32 [2], that a picture of a size is resized to."""
+    sides = tf.cast(size, tf.float32)
+    scale = tf.minimum(configuration.min_side / tf.reduce_min(sides), configuration.max_side / tf.reduce_max(sides))
+    return tf.cast(tf.round(sides * scale), tf.int32)
 
 
 def _pixels(sizes: tf.Tensor) -> tf.Tensor:

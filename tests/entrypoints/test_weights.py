@@ -105,7 +105,7 @@ def test_training_goes_on_from_what_another_run_has_left(dataset, network, train
 def test_none_starts_from_random_weights_and_freezes_nothing(dataset):
     result = run("--weights", "none", rate="0.01")
     assert result.exit_code == 0, result.output
-    keras.utils.set_random_seed(5)
+    keras.utils.set_random_seed(6)  # a training's own is one more than its seed
     fresh = architectures.build(tiny.configuration(), len(tiny.LABEL_MAP))
     changed = {path: difference for path, difference in differences(fresh).items() if path.endswith("/weights")}
     assert min(changed.values()) > 0
