@@ -103,9 +103,10 @@ def _connect(cluster: _Cluster, *, has_gpus: bool) -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
         raise ConfigurationError(
-            f"TF_CONFIG: the workers do not come together ({_first_line(error)}); see that each address is one of this "
-            "job alone, and that all workers are started"
+            f"TF_CONFIG: the workers do not come together ({reason}); see that each address is one of this job alone, "
+            "and that all workers are started"
         ) from None
     finally:
         # TensorFlow takes SIGTERM for itself.
@@ -223,14 +224,10 @@ def lost_workers(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Say in one line, by a TrainingError, that another worker is gone."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
         if not has_several_workers(strategy):
             raise
         raise TrainingError(
-            f"another worker is gone ({_first_line(error)}); see why in its output, and start all of them again; with "
-            "resume=RUN_ID they go on from the latest checkpoint"
+            "another worker is gone; see why in its output, and start all of them again; with resume=RUN_ID they go on "
+            "from the latest checkpoint"
         ) from None
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-    return (error.message.strip() or type(error).__name__).splitlines()[0]

@@ -88,10 +88,10 @@ def test_batch_that_cannot_be_shared_evenly():
 
 def test_error_of_a_lost_worker_is_one_line():
     with pytest.raises(TrainingError) as raised, distribution.lost_workers(worker("worker", 0, "worker")):
-        raise tf.errors.UnavailableError(None, None, "Socket closed\nand so on")
+        raise tf.errors.UnavailableError(None, None, "Graph execution error:\n\nand so on")
     assert str(raised.value) == (
-        "another worker is gone (Socket closed); see why in its output, and start all of them again; with "
-        "resume=RUN_ID they go on from the latest checkpoint"
+        "another worker is gone; see why in its output, and start all of them again; with resume=RUN_ID they go on "
+        "from the latest checkpoint"
     )
 
 
