@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
+
+Severity = Literal["error", "warning", "note", "mended"]
 
 
 @dataclass(frozen=True)
@@ -12,13 +15,21 @@ class Problem:
 
     ``file`` is shown as it is; ``object`` counts from 1 in the file, None if the problem is not one object's;
     ``message`` says what is wrong and what to do. An "error" makes its object, or without one its picture, unusable;
-    a "warning" is told and read anyway.
+    a "warning" is told and read anyway; a "note" is harmless; what is "mended" was an error until it was mended.
+
+    ``kind`` is what problems of the same sort are listed under; ``line`` is that of the object in its file, from 1;
+    ``image`` and ``box`` are where to look, ``box`` as it was written, in pixels of the upright picture, even if it has
+    no area or sticks out. They play no part in whether two problems are the same.
     """
 
     file: str
     object: int | None
     message: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
+    kind: str = field(default="annotation that cannot be read", compare=False)
+    line: int | None = field(default=None, compare=False)
+    image: Path | None = field(default=None, compare=False)
+    box: tuple[float, float, float, float] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return (
@@ -34,7 +45,7 @@ class DraftObject:
 
     ``number`` counts from 1 in the file; ``box`` is ``(x1, y1, x2, y2)``, half-open pixels of the picture it was
     drawn on, finite and with an area; ``written`` names its four sides as the file spells them, for messages:
-    ``("xmin 12", "ymin 5", "xmax 30", "ymax 9")``.
+    ``("xmin 12", "ymin 5", "xmax 30", "ymax 9")``; ``line`` is where it stands in the file, from 1, None if unknown.
     """
 
     number: int
@@ -44,6 +55,7 @@ class DraftObject:
     difficult: bool = False
     truncated: bool = False
     pose: str = "Unspecified"
+    line: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

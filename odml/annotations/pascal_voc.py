@@ -74,23 +74,33 @@ def _size(root: etree._Element) -> tuple[int, int] | None:
 def _read_object(element: etree._Element, number: int, where: str) -> DraftObject | list[Problem]:
     """Give the object, or what makes it unusable."""
     name, sides = _text(element, "name"), {side: _text(element, f"bndbox/{side}") for side in _SIDES}
-    messages = [] if name else ["has no <name>; name its class or remove it"]
+    box = _box(sides)
+    messages = [] if name else [("object without class", "has no <name>; name its class or remove it")]
     if element.find("bndbox") is None:
-        messages.append("has no <bndbox>; draw its box or remove it")
+        messages.append(("object without box", "has no <bndbox>; draw its box or remove it"))
     elif faults := _faults(sides):
-        messages.append(f"{', '.join(faults)}; remove or fix the box")
-    if messages:
-        return [Problem(where, number, message) for message in messages]
-    x1, y1, x2, y2 = voc_to_xyxy(np.array([[float(text) for text in sides.values()]]))[0].tolist()
+        kind = "box without area" if box else "box that is not four numbers"
+        messages.append((kind, f"{', '.join(faults)}; remove or fix the box"))
+    if messages or box is None:
+        line = element.sourceline
+        return [Problem(where, number, message, kind=kind, line=line, box=box) for kind, message in messages]
     return DraftObject(
         number=number,
         name=name,
-        box=(x1, y1, x2, y2),
+        box=box,
         written=tuple(f"{side} {text}" for side, text in sides.items()),
         difficult=_flag(element, "difficult"),
         truncated=_flag(element, "truncated"),
         pose=_text(element, "pose") or "Unspecified",
+        line=element.sourceline,
     )
+
+
+def _box(sides: dict[str, str]) -> tuple[float, float, float, float] | None:
+    if not all(map(_is_finite, sides.values())):
+        return None
+    x1, y1, x2, y2 = voc_to_xyxy(np.array([[float(text) for text in sides.values()]]))[0].tolist()
+    return x1, y1, x2, y2
 
 
 def _faults(sides: dict[str, str]) -> list[str]:
