@@ -57,7 +57,7 @@ def main(
     operation: str,
     weights: str,
     train_steps: int,
-    batch_size: int,
+    batch_size: str | int,
     seed: int,
     gpus: str,
     name: str,

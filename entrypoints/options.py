@@ -45,6 +45,9 @@ class Command(click.Command):
             raise click.ClickException(str(error)) from error
 
 
+AUTO = "auto"
+
+
 class CheckpointStep(click.ParamType):
     """best, latest, or the number of a step."""
 
@@ -56,6 +59,20 @@ class CheckpointStep(click.ParamType):
             return str(value)
         if not str(value).isdecimal():
             self.fail(f"{value!r} is not best, latest or the number of a step", param, ctx)
+        return int(value)
+
+
+class BatchSize(click.ParamType):
+    """auto, a number, or nothing."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        """Give the word, the number as int, or the empty text."""
+        if value in (AUTO, ""):
+            return str(value)
+        if not str(value).isdecimal():
+            self.fail(f"{value!r} is not auto or the number of images in a step", param, ctx)
         return int(value)
 
 
@@ -119,10 +136,10 @@ train_steps_option = click.option(
 )
 batch_size_option = click.option(
     "--batch-size",
-    type=int,
-    default=-1,
-    show_default=True,
-    help="Images in a step, over all GPUs together; -1: the model's own.",
+    type=BatchSize(),
+    default="",
+    help="Images in a step, over all GPUs together; auto: the model's own, halved until a step fits in memory; the "
+    "model's own by default.",
 )
 learning_rate_option = click.option(
     "--learning-rate", type=float, default=-1.0, show_default=True, help="Highest learning rate; -1: the model's own."
@@ -245,9 +262,11 @@ def given(number: Any) -> Any:
 
 
 def configuration_of(
-    *, model: str, batch_size: int, learning_rate: float = -1, checkpoint_every: int = -1, **others: Any
+    *, model: str, batch_size: str | int = "", learning_rate: float = -1, checkpoint_every: int = -1, **others: Any
 ) -> Configuration:
     """Load a model's configuration, changed by those of a command's options that change its training.
+
+    A ``batch_size`` "auto" is not found here: it is the model's own still.
 
     Raises:
         ConfigurationError: no such model, or a value that is not allowed.
@@ -255,5 +274,7 @@ def configuration_of(
     from odml import config
 
     return config.load(model).with_training(
-        batch_size=given(batch_size), learning_rate=given(learning_rate), checkpoint_every=given(checkpoint_every)
+        batch_size=None if batch_size in (AUTO, "") else batch_size,
+        learning_rate=given(learning_rate),
+        checkpoint_every=given(checkpoint_every),
     )

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from entrypoints.evaluation_run import Evaluator
-from entrypoints.options import DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
+from entrypoints.options import AUTO, DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
 from odml import (
     architectures,
     batches,
@@ -28,6 +28,7 @@ from odml import (
     distribution,
     gpus,
     initial_weights,
+    memory,
     records,
     suitability,
     tracking,
@@ -118,7 +119,7 @@ def train_network(
     model: str,
     dataset: str,
     train_steps: int,
-    batch_size: int,
+    batch_size: int | str,
     learning_rate: float,
     eval_every: int,
     checkpoint_every: int,
@@ -165,7 +166,14 @@ def train_network(
             require_convertible(configuration)
         strategy = distribution.make_strategy()
         distribution.require_even_shares(strategy, configuration.training.batch_size)
-        prepare = partial(_started, configuration=configuration, settings=settings, dataset=dataset, quantize=quantize)
+        prepare = partial(
+            _started,
+            configuration=configuration,
+            settings=settings,
+            dataset=dataset,
+            quantize=quantize,
+            fit_replicas=strategy.num_replicas_in_sync if batch_size == AUTO else 0,
+        )
     if distribution.is_chief(strategy):
         _lead(strategy, operation, prepare, weights=weights, model=None if resume else model, resume=resume)
     else:
@@ -250,10 +258,22 @@ def _settings(configuration: Configuration, changes: Mapping[str, int], *, seed:
 
 
 def _started(
-    run: Run, folder: Path, *, configuration: Configuration, settings: Settings, dataset: str, quantize: bool
+    run: Run,
+    folder: Path,
+    *,
+    configuration: Configuration,
+    settings: Settings,
+    dataset: str,
+    quantize: bool,
+    fit_replicas: int,
 ) -> tuple[Job, Dataset]:
-    """Begin a new training."""
+    """Begin a new training; a batch is made to fit in the memory of so many replicas, if they are any."""
     data = _open_dataset(run, dataset)
+    if fit_replicas:
+        train = memory.trainer(configuration, data, frozen_blocks=settings.frozen_blocks)
+        own = configuration.training.batch_size
+        fitting = memory.fitting_batch_size(own, train, replicas=fit_replicas)
+        configuration = configuration.with_training(batch_size=fitting)
     run.log_parameters(configuration.model_dump(mode="json") | {"seed": settings.seed})
     run.log_text(configuration.to_yaml(), "config.yml")
     run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="training")
@@ -386,6 +406,7 @@ def _train(
         evaluate=logbook.evaluate,
         report=logbook.report,
         stop=stop,
+        batch_size=recipe.batch_size,
         name_sources=lambda step: batches.batch_sources(data, **order, number=step - 1),
     )
 

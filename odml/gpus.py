@@ -90,6 +90,20 @@ def choose(gpus: str, nvml: Any = pynvml) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, wanted)) or "-1"
 
 
+def free_memory(nvml: Any = pynvml) -> int:
+    """Give the bytes that nobody uses of the first GPU that CUDA_VISIBLE_DEVICES names, without it of the first.
+
+    It is named there by its number or, as schedulers do, by its UUID.
+
+    Raises:
+        nvml.NVMLError: there is no such GPU.
+    """
+    nvml.nvmlInit()
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    handle = nvml.nvmlDeviceGetHandleByIndex(int(first)) if first.isdecimal() else nvml.nvmlDeviceGetHandleByUUID(first)
+    return int(nvml.nvmlDeviceGetMemoryInfo(handle).free)
+
+
 def _numbers(gpus: str, present: list[int]) -> list[int]:
     if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", gpus):
         raise ConfigurationError(f"gpus: {gpus!r} is not understood; write numbers such as 0,1, or all, or none")

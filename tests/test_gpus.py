@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from odml.errors import ConfigurationError
-from odml.gpus import GPU, choose, figures, visible_gpus
+from odml.gpus import GPU, choose, figures, free_memory, visible_gpus
 
 
 class FakeNVML:
@@ -31,11 +31,14 @@ class FakeNVML:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:  # noqa: N802
+        return int(uuid.removeprefix("GPU-"))
+
     def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
         return f"Fake {handle}"
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
-        return SimpleNamespace(total=8 << 30, used=1 << 30)
+        return SimpleNamespace(total=8 << 30, used=1 << 30, free=(7 << 30) - handle)
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802
         return SimpleNamespace(gpu=37)
@@ -138,3 +141,10 @@ def test_machine_without_gpus_has_nothing_to_choose_too_late(environment, monkey
     monkeypatch.setitem(sys.modules, "tensorflow", ModuleType("tensorflow"))
     choose("none", FakeNVML(0))
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
+
+
+@pytest.mark.parametrize(("visible", "index"), [(None, 0), ("1,0", 1), ("GPU-2", 2)])
+def test_free_memory_is_that_of_the_first_gpu_in_use(environment, visible, index):
+    if visible:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    assert free_memory(FakeNVML(3)) == (7 << 30) - index

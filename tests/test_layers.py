@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "checkpoints": "architectures weight_averages config structures errors",
     "prediction": "structures boxes progress",
     "training": "architectures weight_averages distribution checkpoints config errors progress",
+    "memory": "architectures batches gpus training config errors records weight_averages",
     "export": "architectures checkpoints config targets structures errors",
     "tflite": "architectures batches config errors export postprocessing records structures targets",
     "detector": "structures boxes errors images",

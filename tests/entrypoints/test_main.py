@@ -61,7 +61,7 @@ def test_each_step_gets_what_the_one_before_has_made(project):
     assert (asked["prepare"]["--images"], asked["prepare"]["--seed"]) == ("images", "3")
     training = asked["transfer_learn"]
     assert (training["--dataset"], training["--train-steps"]) == (runs["prepare"], "7")
-    assert (training["--weights"], training["--gpus"], training["--batch-size"]) == ("coco", "none", "-1")
+    assert (training["--weights"], training["--gpus"], training["--batch-size"]) == ("coco", "none", "")
     assert asked["evaluate"]["--trained-model"] == runs["transfer_learn"]
     assert asked["export_and_freeze"]["--trained-model"] == runs["transfer_learn"]
     assert (asked["register"]["--export"], asked["register"]["--name"]) == (runs["export_and_freeze"], "mine")

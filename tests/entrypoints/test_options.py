@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from entrypoints.options import (
     Command,
+    batch_size_option,
     configuration_of,
     gpus_option,
     images_option,
@@ -100,7 +101,7 @@ def test_switch_is_given_by_a_word_as_mlflow_does(text, value):
 
 @pytest.mark.parametrize(("model", "batch_size"), [("ssd_mobilenet_v2", 24), ("faster_rcnn_resnet50", 1)])
 def test_options_that_are_not_given_leave_the_model_as_it_is(model, batch_size):
-    found = configuration_of(model=model, batch_size=-1, learning_rate=-1.0, checkpoint_every=-1)
+    found = configuration_of(model=model, batch_size="", learning_rate=-1.0, checkpoint_every=-1)
     assert found == config.load(model)
     assert found.training.batch_size == batch_size
 
@@ -109,3 +110,21 @@ def test_options_that_are_given_change_the_model():
     found = configuration_of(model="ssd_mobilenet_v2", batch_size=3, learning_rate=0.5, checkpoint_every=7, seed=1)
     expected = {"batch_size": 3, "learning_rate": 0.5, "checkpoint_every": 7}
     assert found == config.load("ssd_mobilenet_v2").with_training(**expected)
+
+
+@pytest.mark.parametrize(("text", "value"), [("", ""), ("auto", "auto"), ("12", 12), ("0", 0)])
+def test_batch_size_is_a_number_or_a_word(text, value):
+    given = []
+    run(batch_size_option(lambda batch_size: given.append(batch_size)), "--batch-size", text)
+    assert given == [value]
+
+
+@pytest.mark.parametrize("text", ["many", "-1"])
+def test_batch_size_that_is_neither(text):
+    result = run(batch_size_option(lambda batch_size: None), "--batch-size", text)
+    assert result.exit_code == 2
+    assert f"'{text}' is not auto or the number of images in a step" in result.stderr
+
+
+def test_batch_size_to_be_found_leaves_the_model_as_it_is():
+    assert configuration_of(model="ssd_mobilenet_v2", batch_size="auto") == config.load("ssd_mobilenet_v2")

@@ -147,6 +147,11 @@ def test_same_seed_trains_the_same_network(dataset):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_batch_size_is_found(dataset, tracking_store):
+    assert run("--train-steps", "1", "--batch-size", "auto").exit_code == 0
+    assert latest_run().data.params["cfg.training.batch_size"] == "24"
+
+
 def test_data_set_without_validation_records_is_trained_without_measuring(dataset, tracking_store):
     tiny.write_dataset(tracking_store / "all", train=[tiny.serialize(OBJECTS[0])])
     result = run("--train-steps", "1", "--dataset", "all")
