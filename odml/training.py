@@ -104,6 +104,7 @@ def train(
     evaluate: Callable[[int], Mapping[str, float]],
     report: Report,
     stop: Stop,
+    batch_size: int = 1,
     name_sources: Callable[[int], Sequence[str]] = lambda step: (),
 ) -> Outcome:
     """Train a network.
@@ -127,7 +128,8 @@ def train(
             ``train/gradient_norm``, ``train/steps_per_second``, ``train/images_per_second`` (means since the last
             report, without the time of saving and evaluating), and what ``evaluate`` gives.
         stop: asked after every step.
-        name_sources: gives the names of the pictures of a step's batch.
+        batch_size: of the batches, for the advice if memory does not suffice for one.
+        name_sources: gives the names of the pictures of a step's batch, for the advice if they cannot be learned.
     Raises:
         TrainingError: the loss or its gradient is no longer a finite number, or memory does not suffice for a step;
             nothing of that step is saved.
@@ -157,7 +159,7 @@ def train(
     steps = itertools.count(start + 1) if plan.steps is None else range(start + 1, plan.steps + 1)
     for step in progress(steps, total=plan.steps, done=start, description="train", note=lambda: window.note):
         started = time.monotonic()
-        values = _run(train_step, iterator, step, name_sources)
+        values = _run(train_step, iterator, step, batch_size, name_sources)
         window.add(values, seconds=time.monotonic() - started)
         last = step == plan.steps or anywhere(bool(stop))
         if step % REPORT_EVERY == 0 or last:
@@ -210,15 +212,18 @@ def _run(
     train_step: Callable[..., Mapping[str, tf.Tensor]],
     iterator: tf.data.Iterator,
     step: int,
+    batch_size: int,
     name_sources: Callable[[int], Sequence[str]],
 ) -> dict[str, float]:
     """Train one step, and give its values; raise TrainingError for what a user can do something about."""
     try:
         numbers = {name: float(value) for name, value in train_step(iterator).items()}
     except tf.errors.ResourceExhaustedError as error:
+        advice = "smaller images by a YAML file that extends the model"
+        if batch_size > 1:
+            advice = f"batch_size={batch_size // 2} or batch_size=auto, or {advice}"
         raise TrainingError(
-            f"step {step}: memory does not suffice ({error.message.splitlines()[0]}); give a smaller batch_size, or "
-            "smaller images by a YAML file that extends the model"
+            f"step {step}: memory does not suffice ({error.message.splitlines()[0]}); give {advice}"
         ) from None
     if not math.isfinite(numbers["loss/total"] + numbers["gradient_norm"]):
         parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name != "images")
@@ -324,7 +329,9 @@ def make_step(
         *gradients, numbers = tf.distribute.get_replica_context().all_reduce("SUM", [*gradients, numbers])
         if averages:
             step = tf.identity(optimizer.iterations.value)
-        optimizer.apply(gradients, model.trainable_variables)
+        # Without this TensorFlow may compute a loss, where no gradient waits for it, of weights changed already.
+        with tf.control_dependencies([numbers]):
+            optimizer.apply(gradients, model.trainable_variables)
         if averages:
             averages.update(step)
         names = [*(f"loss/{name}" for name in losses), "loss/total", "images"]

@@ -245,12 +245,13 @@ class Greedy(Slope):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nand so on")
 
 
-def test_memory_that_does_not_suffice():
+@pytest.mark.parametrize(("batch_size", "first"), [(24, "batch_size=12 or batch_size=auto, or "), (1, "")])
+def test_memory_that_does_not_suffice(batch_size, first):
     with pytest.raises(TrainingError) as raised:
-        Diary().train(Greedy(), steps=5)
+        Diary().train(Greedy(), steps=5, batch_size=batch_size)
     assert str(raised.value) == (
-        "step 1: memory does not suffice (OOM when allocating tensor); give a smaller batch_size, or smaller images by "
-        "a YAML file that extends the model"
+        f"step 1: memory does not suffice (OOM when allocating tensor); give {first}smaller images by a YAML file that "
+        "extends the model"
     )
 
 
