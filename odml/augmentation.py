@@ -1,10 +1,12 @@
-"""Random changes of a training picture: (image, boxes, classes) -> the same three.
+"""Random changes of a training picture, or of four: (image, boxes, classes) -> the same three.
 
 Images are uint8 or float [H, W, 3], 0..255; boxes [N, 4] yxyx, 0..1; classes [N]. Everything works eagerly and inside
 ``Dataset.map``, and gives the same for the same ``seed``, integers [2].
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -15,6 +17,9 @@ _MIN_OBJECT_COVERED = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 _CROP_ASPECT_RATIO = (0.5, 2.0)
 _CROP_AREA = (0.1, 1.0)
 _KEEP_WHOLE = 0.15
+
+_MOSAIC_SIDE = (0.5, 1.0)  # of the four pictures' together: their objects keep their size, or have half of it
+_MOSAIC_MIN_SHOWN = 0.3
 
 
 def random_horizontal_flip(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed: tf.Tensor) -> Example:
@@ -89,3 +94,28 @@ def random_color(image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, *, seed
     image = tf.image.stateless_random_saturation(image, 0.5, 1.5, saturation)
     image = tf.image.stateless_random_hue(image, 0.05, hue)
     return tf.clip_by_value(image, 0.0, 1.0) * 255.0, boxes, classes
+
+
+def mosaic(examples: Sequence[Example], *, seed: tf.Tensor) -> Example:
+    """Lay four pictures together, two by two, and cut out a part of the first one's size or more, scaled back to it.
+
+    An object stays if the part shows at least 30 % of it. (Bochkovskiy et al., YOLOv4, 2020, section 3.3; the window
+    takes the place of its random centre.)
+
+    Args:
+        examples: four; the pictures are scaled to the first one's size, and the result is a float32 image of that size.
+    """
+    size = tf.shape(examples[0][0])[:2]
+    images = [tf.image.resize(tf.cast(image, tf.float32), size) for image, _, _ in examples]
+    canvas = tf.concat([tf.concat(images[:2], axis=1), tf.concat(images[2:], axis=1)], axis=0)
+    corners = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))  # row, column
+    quarters = [(each + tf.tile(corner, [2])) / 2 for (_, each, _), corner in zip(examples, corners, strict=True)]
+    boxes = tf.concat(quarters, axis=0)
+    classes = tf.concat([each for _, _, each in examples], axis=0)
+
+    side, top, left = tf.unstack(tf.random.stateless_uniform([3], seed))
+    side = _MOSAIC_SIDE[0] + side * (_MOSAIC_SIDE[1] - _MOSAIC_SIDE[0])
+    top_left = tf.stack([top, left]) * (1 - side)
+    window = tf.concat([top_left, top_left + side], axis=0)
+    image = tf.ensure_shape(tf.image.crop_and_resize(canvas[None], window[None], [0], size)[0], examples[0][0].shape)
+    return image, *crop_boxes(boxes, classes, window, min_shown=_MOSAIC_MIN_SHOWN)

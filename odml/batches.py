@@ -21,6 +21,7 @@ from odml.errors import RecordError
 from odml.records import Dataset, parse_example
 
 _SHUFFLE_BYTES = 256 * 1024 * 1024
+_MOSAIC = 4  # pictures
 _MIN_SIDE = 1e-3  # of the image; what a crop leaves of a thin box can round to nothing
 
 Resize = Callable[[tf.Tensor], tf.Tensor]
@@ -55,23 +56,20 @@ def training_batches(
     """
     context = context or tf.distribute.InputContext()
     examples = _shuffled(dataset, seed=seed, start=start * batch_size)
-    numbered = tf.data.Dataset.zip(examples, tf.data.Dataset.counter(start * batch_size))
+    numbers = tf.data.Dataset.counter(start * batch_size)
+    groups = examples.window(_MOSAIC, shift=1).flat_map(lambda group: group.batch(_MOSAIC))
+    numbered = tf.data.Dataset.zip(groups if augment.mosaic else examples.batch(1), numbers)
     own = numbered.shard(context.num_input_pipelines, context.input_pipeline_id)
 
     @tf.autograph.experimental.do_not_convert
-    def load(serialized: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = parse_example(serialized)
-        image, boxes, classes = _augment(
-            (_decode(example["encoded"]), example["boxes"], example["classes"]),
-            augment,
-            resize,
-            seed=tf.stack([tf.cast(seed, tf.int64), number]),
-        )
+    def load(group: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        image, boxes, classes = _augmented(group, augment, resize, seed=tf.stack([tf.cast(seed, tf.int64), number]))
+        has_area = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > _MIN_SIDE, axis=1)
         return {
             "images": image,
             "sizes": tf.shape(image)[:2],
-            "boxes": boxes,
-            "classes": classes,
+            "boxes": tf.boolean_mask(boxes, has_area),
+            "classes": tf.boolean_mask(classes, has_area),
             "numbers": number,
         }
 
@@ -156,9 +154,25 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     return image
 
 
-def _augment(
-    example: augmentation.Example, augment: Augmentation, resize: Resize, *, seed: tf.Tensor
-) -> augmentation.Example:
+def _augmented(group: tf.Tensor, augment: Augmentation, resize: Resize, *, seed: tf.Tensor) -> augmentation.Example:
+    """Give the first of the serialized examples changed at random, or a mosaic of them all, each changed too."""
+
+    def one() -> augmentation.Example:
+        return _augment(group[0], augment, resize, seed=seed)
+
+    def all_together() -> augmentation.Example:
+        parts = [_augment(group[index], augment, resize, seed=seeds[index]) for index in range(_MOSAIC)]
+        return augmentation.mosaic(parts, seed=seeds[-1])
+
+    if not augment.mosaic:
+        return one()
+    choice_seed, *seeds = tf.unstack(tf.random.experimental.stateless_split(seed, _MOSAIC + 2))
+    return tf.cond(tf.random.stateless_uniform([], choice_seed) < augment.mosaic, all_together, one)
+
+
+def _augment(serialized: tf.Tensor, augment: Augmentation, resize: Resize, *, seed: tf.Tensor) -> augmentation.Example:
+    parsed = parse_example(serialized)
+    example = _decode(parsed["encoded"]), parsed["boxes"], parsed["classes"]
     flip_seed, crop_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     if augment.random_crop:
         example = augmentation.random_crop(*example, seed=crop_seed)
@@ -169,6 +183,4 @@ def _augment(
         example = augmentation.random_horizontal_flip(*example, seed=flip_seed)
     if augment.random_color:
         example = augmentation.random_color(*example, seed=color_seed)
-    image, boxes, classes = example
-    has_area = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > _MIN_SIDE, axis=1)
-    return image, tf.boolean_mask(boxes, has_area), tf.boolean_mask(classes, has_area)
+    return example

@@ -54,11 +54,12 @@ class Detection(_Section):
 
 
 class Augmentation(_Section):
-    """Which random changes a training picture undergoes."""
+    """Which random changes a training picture undergoes; ``mosaic`` is the share of them made of four pictures."""
 
     horizontal_flip: bool
     random_crop: bool
     random_color: bool
+    mosaic: _Fraction
 
 
 class Training(_Section):

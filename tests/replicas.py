@@ -205,7 +205,7 @@ class Trainings:
                 self._dataset,
                 batch_size=BATCH_SIZE,
                 resize=network.resize,
-                augment=config.Augmentation(horizontal_flip=False, random_crop=False, random_color=False),
+                augment=config.Augmentation(horizontal_flip=False, random_crop=False, random_color=False, mosaic=0.0),
                 seed=3,
             )
             batch = next(iter(self._strategy.distribute_datasets_from_function(load)))

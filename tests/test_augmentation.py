@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from odml.augmentation import crop_boxes, random_color, random_crop, random_horizontal_flip
+from odml.augmentation import crop_boxes, mosaic, random_color, random_crop, random_horizontal_flip
 from tests.tiny import draw
 
 OPERATIONS = [random_horizontal_flip, random_crop, random_color]
@@ -237,3 +237,47 @@ def test_color_leaves_a_picture_near_what_it_was():
     # Brightness moves a grey by 32 at most, contrast, saturation and hue do not move it.
     assert 96 - 1 <= min(means) < 112
     assert 144 < max(means) <= 160 + 1
+
+
+NOTHING = tf.zeros_like(IMAGE), tf.zeros([0, 4]), tf.zeros([0], tf.int32)
+
+
+@pytest.mark.parametrize("corner", range(4))
+def test_boxes_of_a_mosaic_are_tight_around_their_pixels(corner):
+    kept = 0
+    for seed in seeds(12):
+        examples = [NOTHING] * 4
+        examples[corner] = (IMAGE, BOXES, CLASSES)
+        image, boxes, classes = mosaic(examples, seed=seed)
+        assert (image.shape, image.dtype) == (IMAGE.shape, tf.float32)
+        for box, class_id in zip(boxes.numpy(), classes.numpy(), strict=True):
+            found = extent(image.numpy(), class_id)
+            assert box * [HEIGHT, WIDTH, HEIGHT, WIDTH] == pytest.approx(found, abs=1.5)  # the border is blended
+        kept += len(classes)
+    assert kept > 3
+
+
+def test_mosaic_scales_objects_by_half_to_one_and_drops_those_that_hardly_show():
+    example = tf.zeros([40, 40, 3]), tf.constant([[0.0, 0.0, 1.0, 1.0]]), tf.constant([1])
+    sides, counts = [], []
+    for seed in seeds(60):
+        _, boxes, _ = mosaic([example] * 4, seed=seed)
+        lengths = (boxes[:, 2:] - boxes[:, :2]).numpy()
+        assert (lengths.prod(axis=1) >= 0.25 * 0.3 - 1e-5).all()
+        sides.append(lengths.max())
+        counts.append(len(boxes))
+    assert 0.5 <= min(sides) < 0.6
+    assert 0.9 < max(sides) <= 1.0
+    assert set(counts) >= {1, 2, 4}
+
+
+def test_pictures_of_a_mosaic_get_the_size_of_the_first():
+    small = tf.zeros([30, 20, 3], tf.uint8), tf.zeros([0, 4]), tf.zeros([0], tf.int32)
+    image, _, _ = mosaic([small, NOTHING, (IMAGE, BOXES, CLASSES), NOTHING], seed=seeds(1)[0])
+    assert image.shape == (30, 20, 3)
+
+
+def test_same_seed_makes_the_same_mosaic():
+    first, second = (mosaic([(IMAGE, BOXES, CLASSES)] * 4, seed=seeds(1)[0]) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one, other)

@@ -16,8 +16,8 @@ from odml.records import serialize_example
 from odml.structures import Annotation
 from tests import tiny
 
-NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
-EVERYTHING = Augmentation(horizontal_flip=True, random_crop=True, random_color=True)
+NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False, mosaic=0.0)
+EVERYTHING = Augmentation(horizontal_flip=True, random_crop=True, random_color=True, mosaic=0.5)
 EXAMPLES = 5
 
 
@@ -178,6 +178,13 @@ def test_augmented_ground_truth_stays_in_the_picture(dataset):
         assert (boxes <= 1).all()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
         assert batch["images"].shape == (EXAMPLES, 30, 40, 3)
+
+
+def test_mosaics_show_objects_of_the_next_pictures_too(mixed):
+    alone = next(iter(training(mixed, batch_size=EXAMPLES)))
+    mosaics = next(iter(training(mixed, batch_size=EXAMPLES, augment=NOTHING.model_copy(update={"mosaic": 1.0}))))
+    assert (mosaics["images"].shape, mosaics["images"].dtype) == (alone["images"].shape, tf.float32)
+    assert tf.math.count_nonzero(mosaics["classes"]) > tf.math.count_nonzero(alone["classes"])
 
 
 def test_objects_too_thin_to_be_learned_are_left_out(tmp_path):

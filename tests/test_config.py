@@ -182,7 +182,8 @@ def test_written_configuration_shows_what_was_changed():
         ),
         (
             "training: {augmentation: {flip: true}}",
-            "training.augmentation.flip: there is no such key (keys here: horizontal_flip, random_crop, random_color)",
+            "training.augmentation.flip: there is no such key (keys here: horizontal_flip, random_crop, random_color, "
+            "mosaic)",
         ),
         ("image_size: [64, 20]", "image_size.1: Input should be greater than or equal to 32 (found 20)"),
         ("image_size: 64", "image_size: Input should be a valid tuple (found 64)"),

@@ -414,7 +414,7 @@ def test_large_gradients_are_clipped_to_the_norm_of_the_recipe():
     assert float(model.slope) == pytest.approx(1 - 0.5)
 
 
-NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False)
+NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False, mosaic=0.0)
 
 
 class Whole:
