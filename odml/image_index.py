@@ -34,23 +34,40 @@ class ImageIndex:
         """Give a picture's path for people: from the folder's own name on."""
         return image.relative_to(self.folder.parent).as_posix()
 
-    def find(self, names: Sequence[str], *, beside: Path) -> list[Path]:
+    def find(self, names: Sequence[str], *, beside: Sequence[Path] = ()) -> list[Path]:
         """Find the pictures that the first fitting name may mean: one, or several that only a folder tells apart.
 
         A name fits a path from the folder on, then a file name, then one in another case, then one with another
         suffix or none; folders that a labelling tool wrote and that are not here are passed over. Of several
-        pictures, those in the folder ``beside`` (below the pictures as the annotation is below the annotations) win.
+        pictures, those in the first folder of ``beside`` (below the pictures) that has any win.
         """
         for name in names:
             for key in _keys(PurePosixPath(name), beside):
                 if found := self._by_name.get(key):
-                    return [image for image in found if image.parent == self.folder / beside] or found
+                    return self._nearest(found, beside)
         return []
 
+    def find_listed(self, line: str, *, base: Path) -> list[Path]:
+        """Find the picture that a line of a list file names: by a path, from ``base`` on or its own, a name or a stem.
 
-def _keys(path: PurePosixPath, beside: Path) -> list[str]:
+        The result is as that of `find`.
+        """
+        path = (base / line).resolve()
+        folder = self.folder.resolve()
+        if path.is_relative_to(folder) and (found := self._by_name.get(f"path {path.relative_to(folder).as_posix()}")):
+            return found
+        return self.find((line.replace("\\", "/"),))
+
+    def _nearest(self, found: list[Path], beside: Sequence[Path]) -> list[Path]:
+        for folder in beside:
+            if near := [image for image in found if image.parent == self.folder / folder]:
+                return near
+        return found
+
+
+def _keys(path: PurePosixPath, beside: Sequence[Path]) -> list[str]:
     return [
-        f"path {beside.as_posix()}/{path}".replace("path ./", "path "),
+        *(f"path {folder.as_posix()}/{path}".replace("path ./", "path ") for folder in beside),
         f"path {path}",
         f"name {path.name}",
         f"any case {_folded(path.name)}",

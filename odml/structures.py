@@ -91,8 +91,9 @@ class Annotation:
     """A picture and the ground truth objects in it.
 
     ``boxes`` is float32 [N, 4], pixels of the upright picture, ``[x1, y1, x2, y2]`` half-open; ``names``,
-    ``difficult``, ``truncated`` and ``poses`` have N entries. A picture without objects has N = 0 and is
-    background. Omitted flags are False, omitted poses "Unspecified".
+    ``difficult``, ``truncated``, ``poses`` and ``crowd`` have N entries. A picture without objects has N = 0 and is
+    background. A ``crowd`` is a group of objects in one box, as COCO marks it: nothing to learn, nor to be found.
+    Omitted flags are False, omitted poses "Unspecified".
 
     Raises ValueError if the lengths differ.
     """
@@ -105,12 +106,13 @@ class Annotation:
     difficult: np.ndarray | None = None
     truncated: np.ndarray | None = None
     poses: tuple[str, ...] | None = None
+    crowd: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = len(self.names)
         if self.boxes.shape != (count, 4):
             raise ValueError(f"boxes must be [{count}, 4] for {count} names, not {list(self.boxes.shape)}")
-        for flag in ("difficult", "truncated"):
+        for flag in ("difficult", "truncated", "crowd"):
             if getattr(self, flag) is None:
                 object.__setattr__(self, flag, _empty(count, dtype=np.bool_))
             elif getattr(self, flag).shape != (count,):

@@ -46,6 +46,7 @@ class DraftObject:
     ``number`` counts from 1 in the file; ``box`` is ``(x1, y1, x2, y2)``, half-open pixels of the picture it was
     drawn on, finite and with an area; ``written`` names its four sides as the file spells them, for messages:
     ``("xmin 12", "ymin 5", "xmax 30", "ymax 9")``; ``line`` is where it stands in the file, from 1, None if unknown.
+    ``crowd`` is a group of objects in one box, as COCO marks it.
     """
 
     number: int
@@ -55,6 +56,7 @@ class DraftObject:
     difficult: bool = False
     truncated: bool = False
     pose: str = "Unspecified"
+    crowd: bool = False
     line: int | None = field(default=None, compare=False)
 
 
@@ -64,10 +66,12 @@ class Draft:
 
     ``image_names`` are the names, best first, by which the picture is to be looked for; ``size`` is the width and
     height that the file states, None if it does not. Objects that cannot be used are among ``problems`` only; a
-    problem of severity "error" and without an object makes the whole file unusable.
+    problem of severity "error" and without an object makes the whole file unusable. Boxes that are ``relative`` are not
+    pixels but 0..1 of the upright picture's width and height.
     """
 
     image_names: tuple[str, ...]
     size: tuple[int, int] | None = None
     objects: tuple[DraftObject, ...] = ()
     problems: tuple[Problem, ...] = ()
+    relative: bool = False

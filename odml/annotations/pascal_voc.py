@@ -3,16 +3,55 @@
 from __future__ import annotations
 
 import math
+import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from lxml import etree
 
+from odml.annotations.contract import AnnotatedSet, Entry, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
+from odml.annotations.image_sets import read_image_sets
 from odml.boxes import voc_to_xyxy
+from odml.errors import AnnotationError
+from odml.image_index import ImageIndex
 from odml.images import find_images
 
+TITLE = "Pascal VOC"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_HEAD = 4096  # bytes of a file in which its root is looked for
+
+
+def recognise(annotations: Path, index: ImageIndex) -> str:
+    """Say by which files a folder is known as Pascal VOC, "" if it is not: XML files with the root <annotation>."""
+    files = find_files(annotations)
+    first = next((file for file in files if re.search(rb"<annotation[\s>]", _head(file))), None)
+    return f"{len(files)} XML files, first {shown(first, annotations)}" if first else ""
+
+
+def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
+    """List the XML files below a folder, and the split that ``ImageSets/Main`` beside or below it has.
+
+    Raises AnnotationError if there is no XML file.
+    """
+    files = find_files(annotations)
+    if not files:
+        raise AnnotationError(f"{annotations}: holds no annotation file; give the folder of Pascal VOC XML files")
+    sides, problems, origin = read_image_sets(files, annotations)
+    entries = [_entry(file, annotations, sides.get(file)) for file in files]
+    return AnnotatedSet(tuple(entries), tuple(problems), origin)
+
+
+def _entry(file: Path, annotations: Path, side: str | None) -> Entry:
+    where, folder = shown(file, annotations), file.relative_to(annotations).parent
+    beside = (folder, folder.parent / "JPEGImages")  # the second as in a development kit
+    return Entry(where, partial(read_draft, file, where=where), beside, side)
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(_HEAD)
 
 
 def find_files(folder: Path) -> list[Path]:
