@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 _JPEG_QUALITY = 95
 _NOT_TURNED = 1
+_BIT_DEPTH = 24
 _BIT_DEPTH_AND_COLOUR = slice(24, 26)  # of a PNG's bytes: the PNG specification, 11.2.1 IHDR
 _PLAIN_PNG = (b"\x08\x00", b"\x08\x02")  # 8-bit grey, 8-bit RGB
 
@@ -81,14 +83,39 @@ def encode_upright(source: Path | bytes, *, where: str | None = None) -> tuple[b
         return encoded.getvalue(), image_format, shown.width, shown.height
 
 
-def orientation_of(source: Path | bytes, *, where: str | None = None) -> int:
-    """Give a picture's EXIF orientation, 1 to 8; 1, "as stored", where it has none or an unknown one.
+@dataclass(frozen=True)
+class Stored:
+    """How a picture is stored, which the rule hides: its format and mode as Pillow names them, and what it has.
+
+    ``orientation`` is the EXIF orientation, 1 to 8; 1, "as stored", where it has none or an unknown one. ``bits`` is 16
+    for pictures of 16 bits a channel, else 8. A JPEG with further pictures in it, as cameras write it, has one frame.
+    """
+
+    format: str
+    mode: str
+    orientation: int
+    bits: int
+    frames: int
+    transparent: bool
+
+
+def stored_as(source: Path | bytes, *, where: str | None = None) -> Stored:
+    """Say how a picture is stored, without decoding it.
 
     Raises:
         ImageError: missing or no picture of a known format.
     """
-    with _opened(source, where) as (image, _):
-        return _orientation(image)
+    with _opened(source, where) as (image, stored):
+        is_jpeg = image.format in ("JPEG", "MPO")
+        deep = image.mode.startswith("I") or (image.format == "PNG" and stored[_BIT_DEPTH] == 16)
+        return Stored(
+            format="JPEG" if is_jpeg else str(image.format),
+            mode=image.mode,
+            orientation=_orientation(image),
+            bits=16 if deep else 8,
+            frames=1 if is_jpeg else getattr(image, "n_frames", 1),
+            transparent=image.has_transparency_data,
+        )
 
 
 def turn_boxes(boxes: np.ndarray, orientation: int, *, width: int, height: int) -> np.ndarray:
@@ -116,6 +143,8 @@ def _opened(source: Path | bytes, where: str | None) -> Iterator[tuple[Image.Ima
     name = where or (str(source) if isinstance(source, Path) else "image")
     try:
         stored = source.read_bytes() if isinstance(source, Path) else source
+        if not stored:
+            raise EOFError("it is empty")
         with Image.open(io.BytesIO(stored), formats=_FORMATS) as image:
             yield image, stored
     # On damaged files Pillow's decoders let out whatever they stumble on: SyntaxError, IndexError, struct.error, ...

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from odml.errors import ImageError
-from odml.images import encode_upright, find_images, orientation_of, read_image, turn_boxes
+from odml.images import encode_upright, find_images, read_image, stored_as, turn_boxes
 
 STORED = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # 3 wide, 2 high
 UPRIGHT = {
@@ -37,13 +37,13 @@ def exif(orientation: int) -> Image.Exif:
 def test_a_picture_is_upright_by_its_exif_orientation(orientation: int):
     data = saved(Image.fromarray(STORED), "PNG", exif=exif(orientation))
     np.testing.assert_array_equal(read_image(data), UPRIGHT[orientation])
-    assert orientation_of(data) == orientation
+    assert stored_as(data).orientation == orientation
 
 
 def test_an_unknown_orientation_turns_nothing():
     data = saved(Image.fromarray(STORED), "PNG", exif=exif(9))
     np.testing.assert_array_equal(read_image(data), STORED)
-    assert orientation_of(data) == 1
+    assert stored_as(data).orientation == 1
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
@@ -144,7 +144,7 @@ def test_a_png_that_decoders_show_differently_is_encoded_anew(depth: str):
 def test_a_turned_jpeg_is_stored_upright_and_no_longer_says_turned():
     data = saved(Image.new("RGB", (5, 4)), "JPEG", exif=exif(6))
     encoded, image_format, width, height = encode_upright(data)
-    assert (image_format, width, height, orientation_of(encoded)) == ("jpeg", 4, 5, 1)
+    assert (image_format, width, height, stored_as(encoded).orientation) == ("jpeg", 4, 5, 1)
 
 
 def test_content_decides_the_format_not_the_suffix(tmp_path: Path):

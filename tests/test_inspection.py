@@ -8,6 +8,7 @@ from odml.inspection import ClassCount, Inspection, count_classes, inspect
 from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
 
 BAD = voc_object(box=(30, 1, 12, 10))
+TURNED = "note: images/a.png: is turned upright by its EXIF orientation 6; its boxes must be of that view"
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def names(inspection: Inspection) -> list[str]:
 
 
 def test_a_good_set_has_no_problems(folder: AnnotatedFolder):
-    folder.add("a", voc_object("cat", box=(1, 2, 40, 30)), voc_object("dog", box=(3, 3, 4, 4)))
+    folder.add("a", voc_object("cat", box=(1, 2, 40, 20)), voc_object("dog", box=(3, 3, 5, 7)))
     inspection = look(folder)
     (annotation,) = inspection.annotations
     assert (annotation.image, annotation.width, annotation.height) == (folder.images / "a.png", 40, 30)
-    np.testing.assert_array_equal(annotation.boxes, [[0, 1, 40, 30], [2, 2, 4, 4]])
+    np.testing.assert_array_equal(annotation.boxes, [[0, 1, 40, 20], [2, 2, 5, 7]])
     assert annotation.names == ("cat", "dog")
     assert inspection.problems == ()
     inspection.require_no_errors()
@@ -168,9 +169,9 @@ def test_a_box_outside_the_picture_is_an_error(folder: AnnotatedFolder, box: tup
 
 
 def test_a_box_that_sticks_out_by_a_pixel_is_clipped_and_told(folder: AnnotatedFolder):
-    folder.add("a", voc_object(box=(0, 0, 41, 30)))
+    folder.add("a", voc_object(box=(0, 0, 41, 20)))
     inspection = look(folder)
-    np.testing.assert_array_equal(inspection.annotations[0].boxes, [[0, 0, 40, 30]])
+    np.testing.assert_array_equal(inspection.annotations[0].boxes, [[0, 0, 40, 20]])
     assert told(inspection) == [
         "warning: annotations/a.xml: object 1: reaches outside the picture of 40x30 pixels by one at most "
         "(xmin 0, ymin 0, xmax 41); the box is clipped"
@@ -179,7 +180,7 @@ def test_a_box_that_sticks_out_by_a_pixel_is_clipped_and_told(folder: AnnotatedF
 
 def test_another_size_in_the_xml_is_told_and_the_picture_is_believed(folder: AnnotatedFolder):
     folder.add_image("a.png", size=(40, 30))
-    folder.add_xml("a.xml", voc_xml(voc_object(box=(1, 1, 40, 30)), size=(20, 15)))
+    folder.add_xml("a.xml", voc_xml(voc_object(box=(1, 1, 40, 20)), size=(20, 15)))
     inspection = look(folder)
     assert (inspection.annotations[0].width, inspection.annotations[0].height) == (40, 30)
     assert told(inspection) == [
@@ -190,11 +191,11 @@ def test_another_size_in_the_xml_is_told_and_the_picture_is_believed(folder: Ann
 
 def test_boxes_drawn_on_a_turned_picture_are_left_as_they_are(folder: AnnotatedFolder):
     folder.add_image("a.png", size=(40, 30), orientation=6)
-    folder.add_xml("a.xml", voc_xml(voc_object(box=(1, 1, 30, 40)), size=(30, 40)))
+    folder.add_xml("a.xml", voc_xml(voc_object(box=(1, 1, 30, 20)), size=(30, 40)))
     inspection = look(folder)
     assert (inspection.annotations[0].width, inspection.annotations[0].height) == (30, 40)
-    np.testing.assert_array_equal(inspection.annotations[0].boxes, [[0, 0, 30, 40]])
-    assert inspection.problems == ()
+    np.testing.assert_array_equal(inspection.annotations[0].boxes, [[0, 0, 30, 20]])
+    assert told(inspection) == [TURNED]
 
 
 def test_boxes_drawn_on_the_stored_pixels_turn_with_the_picture(folder: AnnotatedFolder):
@@ -204,8 +205,9 @@ def test_boxes_drawn_on_the_stored_pixels_turn_with_the_picture(folder: Annotate
     assert (inspection.annotations[0].width, inspection.annotations[0].height) == (30, 40)
     np.testing.assert_array_equal(inspection.annotations[0].boxes, [[20, 0, 30, 40]])
     assert told(inspection) == [
+        TURNED,
         "warning: annotations/a.xml: states a picture of 40x30 pixels, not turned upright by its EXIF orientation as "
-        "viewers do; its boxes are turned with it"
+        "viewers do; its boxes are turned with it",
     ]
 
 
@@ -239,7 +241,8 @@ def test_a_folder_without_annotations_is_an_error(folder: AnnotatedFolder):
     with pytest.raises(AnnotationError) as error:
         look(folder)
     assert str(error.value) == (
-        f"{folder.annotations}: holds no annotation file; give the folder of Pascal VOC XML files"
+        f"{folder.annotations}: holds no annotations that odml knows: no Pascal VOC XML files, COCO JSON or YOLO txt "
+        "files; give their folder, or say which they are with format="
     )
 
 
@@ -261,12 +264,14 @@ def test_classes_are_counted_by_picture_and_by_object(folder: AnnotatedFolder):
 
 def test_a_real_set_with_two_empty_boxes_lists_both(shared: Path):
     inspection = inspect(shared / "data/bccd/JPEGImages", shared / "data/bccd/Annotations")
-    assert told(inspection) == [
-        "error: Annotations/BloodImage_00338.xml: object 13: xmax 504 is not greater than xmin 504, ymax 337 is not "
+    assert list(map(str, inspection.errors)) == [
+        "Annotations/BloodImage_00338.xml: object 13: xmax 504 is not greater than xmin 504, ymax 337 is not "
         "greater than ymin 337; remove or fix the box",
-        "error: Annotations/BloodImage_00343.xml: object 4: xmax 181 is not greater than xmin 181, ymax 329 is not "
+        "Annotations/BloodImage_00343.xml: object 4: xmax 181 is not greater than xmin 181, ymax 329 is not "
         "greater than ymin 329; remove or fix the box",
     ]
+    assert {problem.kind for problem in inspection.warnings} == {"box drawn twice"}
+    assert len(inspection.warnings) == 7
     assert len(inspection.annotations) == 364
     assert {name: count.objects for name, count in count_classes(inspection.annotations).items()} == {
         "Platelets": 361,

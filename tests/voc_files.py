@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from PIL import Image
@@ -33,10 +34,10 @@ class AnnotatedFolder:
         self.annotations.mkdir()
 
     def add_image(self, name: str, *, size: tuple[int, int] = (40, 30), orientation: int = 1) -> Path:
-        """Save a picture of one colour that its name decides."""
+        """Save a picture of one colour that its whole name decides."""
         path = self.images / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.new("RGB", size, tuple(name.encode()[-3:]))
+        picture = Image.new("RGB", size, tuple(hashlib.sha256(name.encode()).digest()[:3]))
         exif = Image.Exif()
         exif[0x0112] = orientation
         picture.save(path, exif=exif) if orientation > 1 else picture.save(path)

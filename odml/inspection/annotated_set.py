@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
-import numpy as np
-
-from odml.annotations import FORMATS
-from odml.annotations.draft import Draft, DraftObject, Problem
+from odml import annotations as annotation_formats
+from odml.annotations.contract import AnnotatedSet, Entry
+from odml.annotations.draft import Draft, Problem, Severity
+from odml.annotations.list_files import read_lists
 from odml.errors import AnnotationError, ImageError
 from odml.image_index import ImageIndex
-from odml.images import find_images, orientation_of, read_image, turn_boxes
+from odml.images import find_images
+from odml.inspection.fitting import Fix, drop, fit, is_of_object
+from odml.inspection.objects import check_objects
+from odml.inspection.pictures import look_at_picture
+from odml.inspection.whole_set import find_doubles, find_spellings
 from odml.parallel import parallel_map
 from odml.progress import progress
 from odml.structures import Annotation
 
 _log = logging.getLogger(__name__)
-_TOLERANCE = 1.0  # pixels a box may stick out: tools that count from 0 write xmin 0
 _NONE_LEFT = "none of its objects can be used; its picture is left out, as it would wrongly count as background"
 
 
@@ -32,24 +36,43 @@ class Inspection:
     """What an annotated set holds.
 
     ``annotations`` are the usable ones, sorted by picture, without objects that cannot be used; ``problems`` are in
-    the order of the files. Because of errors, ``dropped_files`` annotation files, and with them their pictures, are
-    not among the annotations, and of the pictures that are, ``dropped_objects`` objects are not.
+    the order of the files. Because of errors, or because that mended them, ``dropped_files`` annotation files, and with
+    them their pictures, are not among the annotations, and of the pictures that are, ``dropped_objects`` objects are
+    not. ``digests`` tell by picture what it shows: two with the same pixels have the same digest. ``sides`` are those
+    of the split that the set comes with, "train", "val" or "test" by picture, and ``split_origin`` is what says so, for
+    people; where there is no such split both are empty.
     """
 
     annotations: tuple[Annotation, ...]
     problems: tuple[Problem, ...]
     dropped_files: int
     dropped_objects: int
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    sides: Mapping[Path, str] = field(default_factory=dict)
+    split_origin: str = ""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         """The problems that make something unusable."""
-        return tuple(problem for problem in self.problems if problem.severity == "error")
+        return self._of("error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """The problems that were read anyway."""
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
+        return self._of("warning")
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is harmless, but good to know."""
+        return self._of("note")
+
+    @property
+    def mended(self) -> tuple[Problem, ...]:
+        """What was an error until it was mended, and what was done."""
+        return self._of("mended")
+
+    def _of(self, severity: Severity) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == severity)
 
     def require_no_errors(self) -> None:
         """Raise AnnotationError, a line for every error and one that counts them, if there is any."""
@@ -66,30 +89,42 @@ class ClassCount:
     objects: int
 
 
-def inspect(images: Path, annotations: Path, *, annotation_format: str = "pascal_voc") -> Inspection:
-    """Read all annotations below one folder and decode their pictures below another, in parallel.
+def inspect(
+    images: Path,
+    annotations: Path,
+    *,
+    annotation_format: str = "auto",
+    fix: Fix = "none",
+    lists: Mapping[str, Path] = MappingProxyType({}),
+) -> Inspection:
+    """Read all annotations in a folder or file and decode their pictures below another folder, in parallel.
+
+    No file is changed, whatever the fix: what is mended is mended in the annotations that are given.
 
     Args:
         images: the folder of pictures.
-        annotations: the folder of annotation files; it may be the same one.
-        annotation_format: a key of `odml.annotations.FORMATS`.
+        annotations: the folder of annotation files, which may be the same one, or one such file.
+        annotation_format: a key of `odml.annotations.FORMATS`, or "auto".
+        fix: "clip" clips the boxes that stick out of their picture, "drop" drops their objects. Both drop the objects
+            that cannot be used, and those drawn twice, and spell alike the classes whose names differ in case or spaces
+            only. "none" leaves errors errors.
+        lists: files that name the pictures of "train", "val" or "test"; they win over the set's own split.
     Raises:
-        AnnotationError: there is no annotation file, or no picture at all.
+        AnnotationError: there is no picture at all, or nothing can be made of the annotations.
     """
-    reader = FORMATS[annotation_format]
-    index, files = ImageIndex(images, find_images(images)[0]), reader.find_files(annotations)
-    if not files:
-        raise AnnotationError(f"{annotations}: holds no annotation file; give the folder of Pascal VOC XML files")
+    index = ImageIndex(images, find_images(images)[0])
     if not len(index):
         raise AnnotationError(f"{images}: holds no picture; give the folder of the annotated pictures")
+    annotated = annotation_formats.read(annotations, index, annotation_format=annotation_format)
 
-    def look(file: Path) -> _Look:
-        where = file.relative_to(annotations.parent).as_posix()
-        draft = reader.read_draft(file, where=where)
-        return _look_at(draft, index, where, folder=file.relative_to(annotations).parent)
+    def look(entry: Entry) -> _Look:
+        return _look_at(entry, index, fix=fix)
 
-    looks = list(progress(parallel_map(look, files), total=len(files), description="inspecting annotations"))
-    inspection = _gather(looks, index)
+    entries = annotated.entries
+    looks = list(progress(parallel_map(look, entries), total=len(entries), description="inspecting annotations"))
+    inspection = _gather(looks, annotated, index, fix=fix)
+    if lists:
+        inspection = _follow_lists(inspection, lists, index)
     _log_summary(inspection)
     return inspection
 
@@ -118,24 +153,37 @@ class _Look:
     image: Path | None
     annotation: Annotation | None
     problems: tuple[Problem, ...]
+    digest: str = ""
+    dropped_objects: int = 0
+    side: str | None = None
 
 
-def _look_at(draft: Draft, index: ImageIndex, where: str, *, folder: Path) -> _Look:
-    found = index.find(draft.image_names, beside=folder)
+def _look_at(entry: Entry, index: ImageIndex, *, fix: Fix) -> _Look:
+    return replace(_look_at_draft(entry.read(), index, entry.where, beside=entry.beside, fix=fix), side=entry.side)
+
+
+def _look_at_draft(draft: Draft, index: ImageIndex, where: str, *, beside: Sequence[Path], fix: Fix) -> _Look:
+    found = index.find(draft.image_names, beside=beside)
     if _unusable(draft.problems):
         return _Look(where, found[0] if len(found) == 1 else None, None, draft.problems)
     if len(found) != 1:
-        return _Look(where, None, None, (*draft.problems, Problem(where, None, _not_found(draft, found, index))))
+        missing = Problem(where, None, _not_found(draft, found, index), kind="picture that is not there")
+        return _Look(where, None, None, (*draft.problems, missing))
     image, shown_as = found[0], index.shown(found[0])
     try:
-        data = image.read_bytes()
-        height, width, _ = read_image(data, where=shown_as).shape
-        orientation = orientation_of(data, where=shown_as)
+        picture = look_at_picture(image, where=shown_as)
     except (ImageError, OSError) as error:
         message = str(error).removeprefix(f"{shown_as}: ")
-        return _Look(where, image, None, (*draft.problems, Problem(shown_as, None, message)))
-    annotation, problems = _fit(draft, where, image, width=width, height=height, orientation=orientation)
-    return _Look(where, image, annotation, (*draft.problems, *problems))
+        undecodable = Problem(shown_as, None, message, kind="picture that cannot be decoded")
+        return _Look(where, image, None, (*draft.problems, undecodable))
+    fitted = check_objects(fit(draft, picture, where, fix=fix), picture, where, fix=fix)
+    problems = [*picture.problems, *(replace(problem, image=image) for problem in fitted.problems)]
+    stated = len(draft.objects) + len({problem.object for problem in draft.problems if problem.object is not None})
+    if stated and not fitted.objects:
+        none_left = Problem(where, None, _NONE_LEFT, "warning", "picture without a usable object", image=image)
+        return _Look(where, image, None, (*problems, none_left), picture.digest)
+    dropped = stated - len(fitted.objects)
+    return _Look(where, image, fitted.annotation(picture), tuple(problems), picture.digest, dropped)
 
 
 def _unusable(problems: Iterable[Problem]) -> bool:
@@ -149,86 +197,49 @@ def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex) -> str:
     return f"its picture {draft.image_names[0]} is not in {index.folder}; add it or remove the annotation"
 
 
-def _fit(
-    draft: Draft, where: str, image: Path, *, width: int, height: int, orientation: int
-) -> tuple[Annotation | None, list[Problem]]:
-    """Lay the draft's boxes on the upright picture, by the rule of odml.images."""
-    on_stored = orientation >= 5 and width != height and draft.size == (height, width)
-    problems = _compare_sizes(draft, where, width=width, height=height, on_stored=on_stored)
-    drawn_width, drawn_height = (height, width) if on_stored else (width, height)
-    fitting, boxes = [], []
-    for item in draft.objects:
-        box, problem = _clip(item, where, width=drawn_width, height=drawn_height)
-        problems += [problem] if problem else []
-        if box is not None:
-            fitting.append(item)
-            boxes.append(box)
-    laid = np.array(boxes, np.float32).reshape(-1, 4)
-    if on_stored:
-        laid = turn_boxes(laid, orientation, width=drawn_width, height=drawn_height)
-    if not fitting and (draft.objects or draft.problems):
-        return None, [*problems, Problem(where, None, _NONE_LEFT, "warning")]
-    return _annotation(image, width, height, laid, fitting), problems
-
-
-def _annotation(image: Path, width: int, height: int, boxes: np.ndarray, items: Sequence[DraftObject]) -> Annotation:
-    return Annotation(
-        image=image,
-        width=width,
-        height=height,
-        boxes=boxes,
-        names=tuple(item.name for item in items),
-        difficult=np.array([item.difficult for item in items], np.bool_),
-        truncated=np.array([item.truncated for item in items], np.bool_),
-        poses=tuple(item.pose for item in items),
-    )
-
-
-def _compare_sizes(draft: Draft, where: str, *, width: int, height: int, on_stored: bool) -> list[Problem]:
-    if draft.size is None or draft.size == (width, height):
-        return []
-    stated = f"states a picture of {draft.size[0]}x{draft.size[1]} pixels"
-    if on_stored:
-        message = f"{stated}, not turned upright by its EXIF orientation as viewers do; its boxes are turned with it"
-    else:
-        message = f"{stated}, but the picture has {width}x{height}; its boxes are taken as they are, look at them"
-    return [Problem(where, None, message, "warning")]
-
-
-def _clip(item: DraftObject, where: str, *, width: int, height: int) -> tuple[np.ndarray | None, Problem | None]:
-    """Clip a box that sticks out of the picture by no more than the tolerance; give None for one that is outside."""
-    box = np.array(item.box)
-    clipped = np.clip(box, 0, [width, height, width, height])
-    out = np.abs(box - clipped)
-    if not out.any():
-        return clipped, None
-    sides = ", ".join(side for side, distance in zip(item.written, out, strict=True) if distance)
-    reaches = f"reaches outside the picture of {width}x{height} pixels"
-    if out.max() > _TOLERANCE or (clipped[2:] <= clipped[:2]).any():
-        return None, Problem(where, item.number, f"{reaches} ({sides}); correct or remove the box")
-    return clipped, Problem(where, item.number, f"{reaches} by one at most ({sides}); the box is clipped", "warning")
-
-
-def _gather(looks: Sequence[_Look], index: ImageIndex) -> Inspection:
+def _gather(looks: Sequence[_Look], source: AnnotatedSet, index: ImageIndex, *, fix: Fix) -> Inspection:
     """Join the files' results; of two that annotate one picture the later one is an error."""
-    problems: list[Problem] = []
-    annotations: list[Annotation] = []
-    dropped_objects = 0
-    annotated_by: dict[Path, str] = {}
+    problems = [drop(each) if fix != "none" and is_of_object(each) else each for each in source.problems]
+    usable: list[_Look] = []
+    annotated_by: dict[Path, _Look] = {}
     for look in looks:
         problems += look.problems
         if look.image is None or _unusable(look.problems):
             continue
-        first = annotated_by.setdefault(look.image, look.where)
-        if first != look.where:
-            message = f"annotates {index.shown(look.image)}, as {first} does; remove one of them"
-            problems.append(Problem(look.where, None, message))
+        first = annotated_by.setdefault(look.image, look)
+        if first is not look:
+            message = f"annotates {index.shown(look.image)}, as {first.where} does; remove one of them"
+            problems.append(Problem(look.where, None, message, kind="second annotation of a picture", image=look.image))
         elif look.annotation:
-            annotations.append(look.annotation)
-            dropped_objects += len({problem.object for problem in look.problems if problem.severity == "error"})
-    problems += _unannotated(index, {look.image for look in looks})
-    annotations.sort(key=lambda annotation: annotation.image)
-    return Inspection(tuple(annotations), tuple(problems), len(looks) - len(annotations), dropped_objects)
+            usable.append(look)
+    annotated = [(look.where, look.annotation) for look in usable if look.annotation]
+    annotations, spellings = find_spellings(annotated, fix=fix)
+    digests = {look.image: look.digest for look in usable if look.image}
+    problems += [*spellings, *find_doubles(digests, index.shown), *_unannotated(index, {look.image for look in looks})]
+    return Inspection(
+        tuple(sorted(annotations, key=lambda annotation: annotation.image)),
+        tuple(problems),
+        dropped_files=len(looks) - len(usable),
+        dropped_objects=sum(look.dropped_objects for look in usable) + _objects_of(source.problems),
+        digests=digests,
+        sides={look.image: look.side for look in usable if look.image and look.side},
+        split_origin=source.split_origin,
+    )
+
+
+def _follow_lists(inspection: Inspection, lists: Mapping[str, Path], index: ImageIndex) -> Inspection:
+    sides, problems = read_lists(lists, index)
+    return replace(
+        inspection,
+        problems=(*problems, *inspection.problems),
+        sides={each.image: sides[each.image] for each in inspection.annotations if each.image in sides},
+        split_origin=", ".join(f"{file} for {side}" for side, file in lists.items()),
+    )
+
+
+def _objects_of(problems: Sequence[Problem]) -> int:
+    """Count the objects that problems apart from all pictures are about."""
+    return len({(problem.file, problem.object) for problem in problems if problem.object is not None})
 
 
 def _unannotated(index: ImageIndex, annotated: Collection[Path | None]) -> list[Problem]:
@@ -239,7 +250,7 @@ def _unannotated(index: ImageIndex, annotated: Collection[Path | None]) -> list[
         f"{len(left)} of {len(index)} pictures have no annotation file, first: {index.shown(left[0])}; "
         "they are left out (an annotation file without objects makes a picture background)"
     )
-    return [Problem(index.folder.name, None, message, "warning")]
+    return [Problem(index.folder.name, None, message, "warning", "pictures without annotation", image=left[0])]
 
 
 def _log_summary(inspection: Inspection) -> None:
