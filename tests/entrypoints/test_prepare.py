@@ -18,7 +18,7 @@ BAD = voc_object(box=(30, 1, 12, 10))
 def folder(tracking_store: Path) -> AnnotatedFolder:
     folder = AnnotatedFolder(tracking_store)
     for number in range(4):
-        folder.add(str(number), voc_object("cat"), voc_object("c# = é"))
+        folder.add(str(number), voc_object("cat"), voc_object("c# = é", box=(12, 3, 30, 20)))
     return folder
 
 
