@@ -12,6 +12,7 @@ from entrypoints.options import (
     annotations_option,
     batch_size_option,
     configuration_of,
+    format_option,
     gpus_option,
     images_option,
     model_option,
@@ -19,8 +20,8 @@ from entrypoints.options import (
     on_error_option,
     print_config_option,
     seed_option,
+    split_options,
     train_steps_option,
-    val_split_option,
     weights_option,
 )
 from odml.errors import ConfigurationError
@@ -30,7 +31,8 @@ from odml.signals import StopSignals
 @click.command(cls=Command)
 @images_option
 @annotations_option
-@val_split_option
+@format_option
+@split_options
 @on_error_option
 @model_option
 @click.option(
@@ -51,7 +53,7 @@ from odml.signals import StopSignals
 def main(
     images: Path,
     annotations: Path,
-    val_split: float,
+    format: str,
     on_error: str,
     model: str,
     operation: str,
@@ -63,6 +65,7 @@ def main(
     name: str,
     detect_images: str,
     print_config: bool,
+    **split: object,
 ) -> None:
     """Run the whole chain, each step as a child run of this one.
 
@@ -79,7 +82,7 @@ def main(
     start_from = {"weights": weights} if operation == "transfer_learn" else {}
     with tracking.start_run("main", model=model):
         prepared = _step(
-            "prepare", images=images, annotations=annotations, val_split=val_split, on_error=on_error, seed=seed
+            "prepare", images=images, annotations=annotations, format=format, on_error=on_error, seed=seed, **split
         )
         with StopSignals(on_request=_stop_children) as stop:
             trained = _step(

@@ -96,15 +96,53 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 images_option = click.option("--images", type=FOLDER, required=True, help="Folder of images; folders in it count too.")
 annotations_option = click.option(
-    "--annotations", type=FOLDER, required=True, help="Folder of Pascal VOC XML files; folders in it count too."
+    "--annotations",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="Folder of annotations, folders in it count too; or one COCO JSON file, or a YOLO data.yaml.",
+)
+format_option = click.option(
+    "--format",
+    type=click.Choice(["auto", "pascal_voc", "coco", "yolo"]),
+    default="auto",
+    show_default=True,
+    help="What the annotations are; auto looks at the files, and says what it found.",
 )
 val_split_option = click.option(
     "--val-split",
     type=click.FloatRange(0, 100),
     default=30.0,
     show_default=True,
-    help="Percent of the images kept for validation.",
+    help="Percent of the images kept for validation, where the data bring no split.",
 )
+test_split_option = click.option(
+    "--test-split",
+    type=click.FloatRange(0, 100),
+    default=0.0,
+    show_default=True,
+    help="Percent of the images kept for a test, in records of their own.",
+)
+group_by_option = click.option(
+    "--group-by",
+    default="",
+    help="Regular expression on the file names: images in which it, or its first group, finds the same text (a video's "
+    "name, say) stay together in the split.",
+)
+ready_split_option = click.option(
+    "--ready-split",
+    type=click.BOOL,
+    default=True,
+    show_default=True,
+    help="Use the split that the data bring (ImageSets/Main, COCO files or YOLO folders named train, val, test) rather "
+    "than val_split and test_split (true, false).",
+)
+train_list_option = click.option(
+    "--train-list",
+    default="",
+    help="File that lists the training images, a path, name or stem a line; wins over every other split.",
+)
+val_list_option = click.option("--val-list", default="", help="File that lists the validation images.")
+test_list_option = click.option("--test-list", default="", help="File that lists the test images.")
 on_error_option = click.option(
     "--on-error",
     type=click.Choice(["fail", "skip"]),
@@ -230,6 +268,24 @@ score_threshold_option = click.option(
 max_detections_option = click.option(
     "--max-detections", type=int, default=100, show_default=True, help="Most detections in an image."
 )
+
+_SPLIT_OPTIONS = (
+    val_split_option,
+    test_split_option,
+    group_by_option,
+    ready_split_option,
+    train_list_option,
+    val_list_option,
+    test_list_option,
+)
+
+
+def split_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which images are for training, validation and test."""
+    for option in reversed(_SPLIT_OPTIONS):
+        command = option(command)
+    return command
+
 
 _TRAINING_OPTIONS = (
     model_option,

@@ -11,21 +11,24 @@ import click
 from entrypoints.options import (
     Command,
     annotations_option,
+    format_option,
     images_option,
     on_error_option,
     seed_option,
-    val_split_option,
+    split_options,
 )
 
 if TYPE_CHECKING:
     from odml.inspection import Inspection
+    from odml.records import Dataset
     from odml.tracking.runs import Run
 
 
 @click.command(cls=Command)
 @images_option
 @annotations_option
-@val_split_option
+@format_option
+@split_options
 @seed_option
 @click.option("--output-prefix", default="", help="Beginning of the record files' names.")
 @click.option(
@@ -40,26 +43,48 @@ if TYPE_CHECKING:
 def prepare(
     images: Path,
     annotations: Path,
+    format: str,
     val_split: float,
+    test_split: float,
+    group_by: str,
+    ready_split: bool,
+    train_list: str,
+    val_list: str,
+    test_list: str,
     seed: int,
     output_prefix: str,
     max_file_size: int,
     on_error: str,
     output_dir: str,
 ) -> None:
-    """Check annotated pictures and turn them into records, split into training and validation by class."""
+    """Check annotated pictures and turn them into records, split into training and validation."""
     from odml import preparation
     from odml.inspection import inspect
     from odml.tracking.runs import start_run
 
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
     preparation.require_room(Path(output_dir) if output_dir else None, output_prefix=output_prefix)
+    preparation.require_split(val_split=val_split, test_split=test_split, group_by=group_by)
+    lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
     with start_run("prepare") as run:
-        run.log_parameters({"seed": seed, "val_split": val_split})
-        inspection = inspect(images, annotations)
+        run.log_parameters({"seed": seed, "val_split": val_split, "test_split": test_split, "group_by": group_by})
+        inspection = inspect(images, annotations, annotation_format=format, lists=lists)
         _log_problems(run, inspection)
         sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)
-        split = preparation.split_sources(sources, val_split=val_split, seed=seed)
+        follows = bool(inspection.split_origin) and (ready_split or bool(lists))
+        if follows:
+            split = preparation.ready_split(sources, inspection)
+        else:
+            split = preparation.split_sources(
+                sources,
+                val_split=val_split,
+                test_split=test_split,
+                seed=seed,
+                group_by=group_by,
+                digests=inspection.digests,
+            )
+        run.tag("odml.data.split", inspection.split_origin if follows else "drawn")
+        sources = {source_id: sources[source_id] for source_id in split}
         dataset = preparation.write_dataset(
             sources,
             split,
@@ -77,9 +102,14 @@ def prepare(
         run.log_dataset(dataset.name, digest=dataset.digest, source=images, context="preparation")
         run.tag("odml.data.digest", dataset.digest)
     click.echo(
-        f"{dataset.train_examples} training and {dataset.val_examples} validation images with "
+        f"{_sizes(dataset)} images with "
         f"{len(dataset.label_map)} classes: {output_dir or f'{run.artifact_uri}/dataset'} (digest {dataset.digest})"
     )
+
+
+def _sizes(dataset: Dataset) -> str:
+    train, val, test = dataset.train_examples, dataset.val_examples, dataset.test_examples
+    return f"{train} training, {val} validation and {test} test" if test else f"{train} training and {val} validation"
 
 
 def _log_problems(run: Run, inspection: Inspection) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,7 @@ from odml.records import (
     write_description,
     write_records,
 )
-from odml.splitting import SIDES, stratified_split
+from odml.splitting import SIDES, compile_group_by, group_of, group_pictures, stratified_split
 from odml.structures import Annotation, LabelMap
 
 _SAMPLES = 12
@@ -55,7 +56,7 @@ def usable_annotations(inspection: Inspection, *, on_error: str) -> tuple[Annota
         inspection.require_no_errors()
     if inspection.errors:
         _log.warning(
-            "left out annotation files: %d, single objects: %d (%s, first: %s)",
+            "left out pictures: %d, single objects: %d (%s, first: %s)",
             inspection.dropped_files,
             inspection.dropped_objects,
             counted(inspection.errors),
@@ -92,40 +93,144 @@ def by_source_id(annotations: Iterable[Annotation], images: Path) -> dict[str, A
     return {annotation.image.relative_to(images).as_posix(): annotation for annotation in annotations}
 
 
-def split_sources(sources: Mapping[str, Annotation], *, val_split: float, seed: int) -> dict[str, str]:
-    """Give "train" or "val" for each source id, stratified by class; log which classes validation cannot judge."""
+def require_split(*, val_split: float, test_split: float, group_by: str) -> None:
+    """Raise ConfigurationError if the shares are more than all pictures, or ``group_by`` is no regular expression."""
+    if val_split + test_split > 100:
+        raise ConfigurationError(
+            f"val_split and test_split: {val_split:g} and {test_split:g} are more than 100 percent together; lower one"
+        )
+    compile_group_by(group_by)
+
+
+def list_files(*, train_list: str, val_list: str, test_list: str) -> dict[str, Path]:
+    """Give the list files by their sides; none where no list is given.
+
+    Raises:
+        ConfigurationError: only one of ``train_list`` and ``val_list`` is given, or a file is not there.
+    """
+    given = {"train": train_list, "val": val_list, "test": test_list}
+    lists = {side: Path(file) for side, file in given.items() if file}
+    if lists and not {"train", "val"} <= set(lists):
+        missing = next(side for side in ("train", "val") if side not in lists)
+        raise ConfigurationError(f"{missing}_list: is missing; give train_list and val_list, or none of the lists")
+    for side, file in lists.items():
+        if not file.is_file():
+            raise ConfigurationError(f"{side}_list: there is no file {file}; give one with a picture a line")
+    return lists
+
+
+def split_sources(
+    sources: Mapping[str, Annotation],
+    *,
+    val_split: float,
+    test_split: float = 0,
+    seed: int,
+    group_by: str = "",
+    digests: Mapping[Path, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Give "train", "val" or "test" for each source id, stratified by class; log how, and what validation cannot judge.
+
+    Args:
+        sources: annotations by source id.
+        val_split: percent of the pictures for validation.
+        test_split: percent of the pictures for the test.
+        seed: of what is left to chance.
+        group_by: a regular expression, searched in the file name, or if it is not there in the source id. Pictures of
+            which it finds the same stay on one side, and those of which it finds nothing stand alone.
+        digests: of the pictures' pixels; those with the same stay on one side.
+    Raises:
+        ConfigurationError: ``group_by`` is no regular expression, or finds nothing in any picture.
+    """
     classes = {source_id: annotation.names for source_id, annotation in sources.items()}
-    split = stratified_split(classes, val_split=val_split, seed=seed)
-    judged = {name for source_id, side in split.items() if side == "val" for name in classes[source_id]}
-    missing = sorted({name for names in classes.values() for name in names} - judged)
-    if missing and "val" in split.values():
-        _log.warning("validation has no object of these classes: %s", ", ".join(missing))
+    groups = _groups(sources, group_by, digests)
+    split = stratified_split(classes, val_split=val_split, test_split=test_split, seed=seed, groups=groups)
+    _log_split(split, f"drawn with val_split={val_split:g}, test_split={test_split:g}, seed={seed}")
+    _warn_of_missing_classes(sources, split)
     return split
 
 
+def ready_split(sources: Mapping[str, Annotation], inspection: Inspection) -> dict[str, str]:
+    """Give the side, in the split that the set comes with, of each source id that has one; log what it is made of.
+
+    Raises:
+        AnnotationError: no usable picture is for training.
+    """
+    split = {
+        source_id: inspection.sides[annotation.image]
+        for source_id, annotation in sorted(sources.items())
+        if annotation.image in inspection.sides
+    }
+    if "train" not in split.values():
+        raise AnnotationError(f"{inspection.split_origin}: no usable picture is for training; correct the split")
+    _log_split(split, f"as it is in {inspection.split_origin}; val_split, test_split and group_by do not count")
+    if left := [source_id for source_id in sources if source_id not in split]:
+        _log.warning(
+            "%d of %d pictures are on no side of it, first: %s; they are left out", len(left), len(sources), min(left)
+        )
+    _warn_of_leaks(sources, split, inspection)
+    _warn_of_missing_classes(sources, split)
+    return split
+
+
+def _groups(sources: Mapping[str, Annotation], group_by: str, digests: Mapping[Path, str]) -> list[list[str]]:
+    """Give the pictures that must not be parted, by name or by content; log how many they are."""
+    same = {source_id: [("pixels", digests.get(each.image, source_id))] for source_id, each in sources.items()}
+    if not group_by:
+        return group_pictures(same)
+    pattern = compile_group_by(group_by)
+    found = {source_id: group_of(source_id, pattern) for source_id in sources}
+    named = [source_id for source_id, group in found.items() if group is not None]
+    if not named:
+        raise ConfigurationError(f"group_by: {group_by!r} is in no file name, such as {min(sources)}; correct it")
+    keys = {source_id: [*same[source_id], ("name", found[source_id] or source_id)] for source_id in sources}
+    count = len({found[source_id] for source_id in named})
+    _log.info("group_by: %d pictures in %d groups, %d without one", len(named), count, len(sources) - len(named))
+    return group_pictures(keys)
+
+
+def _log_split(split: Mapping[str, str], how: str) -> None:
+    counts = Counter(split.values())
+    _log.info("split: %s (%s)", ", ".join(f"{counts[side]} {side}" for side in SIDES if counts[side]), how)
+
+
+def _warn_of_leaks(sources: Mapping[str, Annotation], split: Mapping[str, str], inspection: Inspection) -> None:
+    """Log how many of the pictures that are not for training show what one for training shows."""
+    digests = {source_id: inspection.digests.get(sources[source_id].image, source_id) for source_id in split}
+    trained = {digests[source_id] for source_id, side in split.items() if side == "train"}
+    if leaks := [source_id for source_id, side in split.items() if side != "train" and digests[source_id] in trained]:
+        _log.warning(
+            "%d pictures for validation or test show the same as one for training, first: %s", len(leaks), leaks[0]
+        )
+
+
+def _warn_of_missing_classes(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> None:
+    names = {side: {name for each in split if split[each] == side for name in sources[each].names} for side in SIDES}
+    missing = sorted(set().union(*names.values()) - names["val"])
+    if missing and "val" in split.values():
+        _log.warning("validation has no object of these classes: %s", ", ".join(missing))
+
+
 def class_table(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> list[dict[str, str | int]]:
-    """Give a row for each class, sorted: on either side, how many pictures have it and how many objects there are."""
-    train, val = (
-        count_classes(sources[source_id] for source_id in split if split[source_id] == side) for side in SIDES
-    )
-    none = ClassCount(images=0, objects=0)
-    return [
-        {
-            "class": name,
-            "train_images": train.get(name, none).images,
-            "train_objects": train.get(name, none).objects,
-            "val_images": val.get(name, none).images,
-            "val_objects": val.get(name, none).objects,
-        }
-        for name in sorted({*train, *val})
-    ]
+    """Give a row for each class, sorted: on each side, how many pictures have it and how many objects there are."""
+    counts = {
+        side: count_classes(sources[source_id] for source_id in split if split[source_id] == side)
+        for side in _sides_of(split)
+    }
+    rows: list[dict[str, str | int]] = []
+    for name in sorted({name for of_side in counts.values() for name in of_side}):
+        row: dict[str, str | int] = {"class": name}
+        for side, of_side in counts.items():
+            count = of_side.get(name, ClassCount(images=0, objects=0))
+            row |= {f"{side}_images": count.images, f"{side}_objects": count.objects}
+        rows.append(row)
+    return rows
 
 
 def metrics(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> dict[str, float]:
-    """Give the sizes of the data set: pictures on either side, background pictures, objects of each class."""
+    """Give the sizes of the data set: pictures on each side, background pictures, objects of each class."""
     counts = count_classes(sources.values())
     return {
-        **{f"data/{side}_images": list(split.values()).count(side) for side in SIDES},
+        **{f"data/{side}_images": list(split.values()).count(side) for side in _sides_of(split)},
         "data/background_images": sum(not annotation.names for annotation in sources.values()),
         **{f"data/objects/{name}": count.objects for name, count in counts.items()},
     }
@@ -150,12 +255,12 @@ def write_dataset(
     """Write the records of annotated pictures, with labels.pbtxt, dataset.yml and split.json.
 
     The pictures are encoded in parallel and written as they come: memory holds a few of them, however many there
-    are. Training examples are in an order that the seed draws, validation examples in that of their source ids.
+    are. Training examples are in an order that the seed draws, the others in that of their source ids.
     Whatever ends the work early, the folder is as it was.
 
     Args:
         sources: annotations by source id, at least one with an object.
-        split: "train" or "val" for each source id.
+        split: "train", "val" or "test" for each source id.
         folder: where the files go; it is made if it does not exist.
         seed: of the training examples' order; recorded, as it is the split's too.
         name: what people call the data; recorded.
@@ -169,7 +274,7 @@ def write_dataset(
     label_map = LabelMap.of(name for annotation in sources.values() for name in annotation.names)
     with _all_or_nothing(folder) as part:
         digests: list[str] = []
-        for side in SIDES:
+        for side in _sides_of(split):
             of_side = {source_id: sources[source_id] for source_id in _order(split, side, seed)}
             examples = _serialized(of_side, label_map, side, digests)
             write_records(examples, part, output_prefix + side, count=len(of_side), max_file_size=max_file_size)
@@ -177,6 +282,11 @@ def write_dataset(
         write_description(part, label_map, description)
         (part / SPLIT_FILE).write_text(json.dumps(split, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return open_dataset(folder)
+
+
+def _sides_of(split: Mapping[str, str]) -> list[str]:
+    """Give the sides that a data set tells of: a test only if there is one."""
+    return [side for side in SIDES if side != "test" or side in split.values()]
 
 
 def _order(split: Mapping[str, str], side: str, seed: int) -> list[str]:
@@ -191,7 +301,7 @@ def _layout(split: Mapping[str, str], output_prefix: str) -> dict[str, int | str
     prefix = glob.escape(output_prefix)
     layout: dict[str, int | str] = {}
     counts = Counter(split.values())
-    for side in SIDES:
+    for side in _sides_of(split):
         layout |= {f"{side}_examples": counts[side], f"{side}_records": f"{prefix}{side}-*.tfrecord"}
     return layout
 

@@ -44,7 +44,8 @@ _FEATURES = {
 class Dataset:
     """Prepared records of one annotated set, as a folder's dataset.yml and labels.pbtxt describe them.
 
-    ``train_records`` and ``val_records`` are files in reading order; the examples are those in all of them together.
+    ``train_records``, ``val_records`` and ``test_records`` are files in reading order; the examples are those in all of
+    them together. Most sets have no test examples: then there are no ``test_records``, and they are not in dataset.yml.
     ``digest`` names the content, ``name`` is what people call it; they are "" where dataset.yml, written by another
     program, does not tell them.
     """
@@ -57,12 +58,15 @@ class Dataset:
     val_examples: int
     digest: str
     name: str = ""
+    test_records: tuple[Path, ...] = ()
+    test_examples: int = 0
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the data set that are in its folder, dataset.yml last."""
         beside = (self.folder / name for name in (SPLIT_FILE, LABELS_FILE, DATASET_FILE))
-        return (*self.train_records, *self.val_records, *(path for path in beside if path.exists()))
+        records = (*self.train_records, *self.val_records, *self.test_records)
+        return (*records, *(path for path in beside if path.exists()))
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -79,6 +83,7 @@ def open_dataset(folder: Path) -> Dataset:
             f"{path}: num_classes is {description['num_classes']}, but {LABELS_FILE} has {len(label_map)}; "
             f"prepare the records again or correct the wrong one"
         )
+    has_test = "test_examples" in description or "test_records" in description
     return Dataset(
         folder=folder,
         label_map=label_map,
@@ -88,6 +93,8 @@ def open_dataset(folder: Path) -> Dataset:
         val_examples=_natural(description, "val_examples", path),
         digest=str(description.get("digest", "")),
         name=str(description.get("name", "")),
+        test_records=_find_records(description, "test", path) if has_test else (),
+        test_examples=_natural(description, "test_examples", path) if has_test else 0,
     )
 
 
@@ -162,6 +169,8 @@ def serialize_example(
         "image/object/truncated": _integers(np.asarray(annotation.truncated, np.int64)),
         "image/object/view": _strings(annotation.poses or ()),
     }
+    if np.any(annotation.crowd):  # readers of the others' records take a missing list for "none"
+        feature["image/object/is_crowd"] = _integers(np.asarray(annotation.crowd, np.int64))
     features = tf.train.Features(feature=feature)
     return tf.train.Example(features=features).SerializeToString(deterministic=True)
 
@@ -176,7 +185,7 @@ def write_records(
     Args:
         serialized: exactly ``count`` examples; none gives no file.
         folder: where the files go; it exists.
-        name: "train" or "val", with the user's prefix.
+        name: "train", "val" or "test", with the user's prefix.
         count: how many examples come.
         max_file_size: megabytes; a file ends before the example that would exceed it. 0 is no limit.
     """

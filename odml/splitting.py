@@ -1,73 +1,171 @@
-"""Which pictures are for training and which for validation."""
+"""Which pictures are for training, which for validation and which for the test."""
 
 from __future__ import annotations
 
 import random
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
-SIDES = ("train", "val")
+from odml.annotations.ready_split import SIDES
+from odml.errors import ConfigurationError
+
 _BACKGROUND = ""
 
 
-def stratified_split(classes: Mapping[str, Collection[str]], *, val_split: float, seed: int) -> dict[str, str]:
-    """Split pictures so that each class has its share on both sides.
+def stratified_split(
+    classes: Mapping[str, Collection[str]],
+    *,
+    val_split: float,
+    test_split: float = 0,
+    seed: int,
+    groups: Sequence[Collection[str]] = (),
+) -> dict[str, str]:
+    """Split pictures so that each class has its share on all sides.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML
     PKDD 2011, algorithm 1): the pictures of the rarest class are dealt out first, each to the side that still lacks
     most of that class. Other than in the paper the sides have exactly the wanted sizes: a full one gets nothing more.
     Pictures without objects are a class of their own.
 
+    The pictures of a group are dealt out together, those of large groups first; then the sides have about the wanted
+    sizes, as the groups allow: one that fits on no side goes where there is most room.
+
     Args:
         classes: the class names in each picture; neither their order nor the pictures' matters.
-        val_split: percent of the pictures for validation, 0 to 100. Of two or more pictures, neither side is left
-            empty unless it is 0 or 100.
+        val_split: percent of the pictures for validation, 0 to 100. If there are enough pictures, or groups, no side
+            is left empty whose share is not 0.
+        test_split: percent of the pictures for the test.
         seed: the same seed and pictures give the same split.
+        groups: pictures that belong together, each in one group at most; the others are groups of their own.
     Returns:
-        "train" or "val" for each picture, in sorted order.
+        "train", "val" or "test" for each picture, in sorted order.
     Raises:
-        ValueError: ``val_split`` is not between 0 and 100.
+        ValueError: a share is not between 0 and 100, or they are more than 100 together.
     """
-    if not 0 <= val_split <= 100:
-        raise ValueError(f"val_split must be from 0 to 100 percent, not {val_split}")
-    images = sorted(classes)
-    val_room = _val_size(len(images), val_split)
-    room = {"train": float(len(images) - val_room), "val": float(val_room)}
-    split = _deal(_pictures_of_classes(classes, seed), classes, room, share=val_split / 100)
-    return {image: split[image] for image in images}
+    if not (0 <= val_split <= 100 and 0 <= test_split <= 100 and val_split + test_split <= 100):
+        raise ValueError(f"val_split and test_split must be 0 to 100 percent together, not {val_split}, {test_split}")
+    shares = {"train": 1 - (val_split + test_split) / 100, "val": val_split / 100, "test": test_split / 100}
+    units = _units(classes, groups)
+    split = _Dealer(classes, units, shares, seed).deal()
+    return {image: split[image] for image in sorted(classes)}
 
 
-def _val_size(count: int, val_split: float) -> int:
-    size = round(count * val_split / 100)
-    return min(max(size, 1), count - 1) if count >= 2 and 0 < val_split < 100 else size
+def group_pictures(keys: Mapping[str, Collection[Hashable]]) -> list[list[str]]:
+    """Give the groups of two or more pictures that share a key with one another, directly or by way of a third."""
+    holders: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for image in sorted(keys):
+        for key in keys[image]:
+            holders[key].append(image)
+    groups, seen = [], set()
+    for image in sorted(keys):
+        group: list[str] = []
+        waiting = [image]
+        while waiting:
+            each = waiting.pop()
+            if each not in seen:
+                seen.add(each)
+                group.append(each)
+                waiting += [other for key in keys[each] for other in holders[key]]
+        if len(group) > 1:
+            groups.append(sorted(group))
+    return groups
 
 
-def _pictures_of_classes(classes: Mapping[str, Collection[str]], seed: int) -> dict[str, list[str]]:
-    """List each class' pictures, in an order that the seed draws."""
-    images = sorted(classes)
-    random.Random(seed).shuffle(images)
-    pictures = defaultdict(list)
-    for image in images:
-        for name in set(classes[image]) or {_BACKGROUND}:
-            pictures[name].append(image)
-    return dict(sorted(pictures.items()))
+def group_of(image: str, pattern: re.Pattern[str]) -> str | None:
+    """Give what the pattern finds in a picture's file name, or else in its path; None if it finds nothing.
+
+    Of a pattern with groups it is what the first one that took part has, else the whole match.
+    """
+    match = pattern.search(image.rpartition("/")[2]) or pattern.search(image)
+    if match is None:
+        return None
+    return next((part for part in match.groups() if part is not None), match[0])
 
 
-def _deal(
-    pictures: dict[str, list[str]], classes: Mapping[str, Collection[str]], room: dict[str, float], *, share: float
-) -> dict[str, str]:
-    """Give each picture its side; ``room`` is how many pictures each side still takes, and is used up."""
-    wanted = {name: {"train": len(of) * (1 - share), "val": len(of) * share} for name, of in pictures.items()}
-    undealt = {name: len(of) for name, of in pictures.items()}
-    split: dict[str, str] = {}
-    while undealt:
-        rarest = min(undealt, key=undealt.__getitem__)
-        for image in (image for image in pictures[rarest] if image not in split):
-            side = max(SIDES, key=lambda side: (room[side] > 0, wanted[rarest][side], room[side]))
-            split[image] = side
-            room[side] -= 1
-            for name in set(classes[image]) or {_BACKGROUND}:
-                wanted[name][side] -= 1
-                undealt[name] -= 1
-        undealt = {name: left for name, left in undealt.items() if left}
-    return split
+def compile_group_by(group_by: str) -> re.Pattern[str]:
+    """Compile the regular expression; raise ConfigurationError if it is none."""
+    try:
+        return re.compile(group_by)
+    except re.error as error:
+        raise ConfigurationError(
+            f"group_by: {group_by!r} is no regular expression ({error}); an example is '^(video[0-9]+)_'"
+        ) from error
+
+
+def _units(classes: Mapping[str, Collection[str]], groups: Sequence[Collection[str]]) -> dict[str, list[str]]:
+    """Give the pictures of each group by the first of them; a picture in no group is alone."""
+    first = {image: min(group) for group in groups for image in group}
+    units: defaultdict[str, list[str]] = defaultdict(list)
+    for image in sorted(classes):
+        units[first.get(image, image)].append(image)
+    return dict(units)
+
+
+def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """Give how many pictures each side is to have, none of them 0 that is wanted if there are enough."""
+    held_out = round(count * (shares["val"] + shares["test"]))
+    sizes = {"val": min(round(count * shares["val"]), held_out)}
+    sizes["test"] = held_out - sizes["val"]
+    sizes["train"] = count - held_out
+    wanted = [side for side in SIDES if shares[side] > 0]
+    for side in wanted if count >= len(wanted) else ():
+        if sizes[side] == 0:
+            sizes[max(wanted, key=sizes.__getitem__)] -= 1
+            sizes[side] = 1
+    return sizes
+
+
+class _Dealer:
+    """Deals units of pictures out to the sides."""
+
+    def __init__(
+        self,
+        classes: Mapping[str, Collection[str]],
+        units: dict[str, list[str]],
+        shares: Mapping[str, float],
+        seed: int,
+    ) -> None:
+        self._units = units
+        self._counts = {
+            unit: Counter(name for image in images for name in set(classes[image]) or {_BACKGROUND})
+            for unit, images in units.items()
+        }
+        self._room = dict(_sizes(len(classes), shares))
+        self._empty = {side for side in SIDES if self._room[side] > 0}
+        order = sorted(units)
+        random.Random(seed).shuffle(order)
+        order.sort(key=lambda unit: -len(units[unit]))
+        self._units_of: dict[str, list[str]] = {}
+        for name in sorted({name for counts in self._counts.values() for name in counts}):
+            self._units_of[name] = [unit for unit in order if self._counts[unit][name]]
+        self._undealt = {name: sum(self._counts[unit][name] for unit in of) for name, of in self._units_of.items()}
+        self._wanted = {name: {side: count * shares[side] for side in SIDES} for name, count in self._undealt.items()}
+
+    def deal(self) -> dict[str, str]:
+        """Give each picture's side."""
+        split: dict[str, str] = {}
+        left = len(self._units)
+        while undealt := {name: count for name, count in self._undealt.items() if count}:
+            rarest = min(undealt, key=undealt.__getitem__)
+            for unit in [unit for unit in self._units_of[rarest] if self._units[unit][0] not in split]:
+                side = self._side_for(unit, rarest, left)
+                split |= dict.fromkeys(self._units[unit], side)
+                self._take(unit, side)
+                left -= 1
+        return split
+
+    def _side_for(self, unit: str, rarest: str, left: int) -> str:
+        size, room, wanted = len(self._units[unit]), self._room, self._wanted[rarest]
+        sides = [side for side in SIDES if side in self._empty] if left <= len(self._empty) else SIDES
+        fitting = [side for side in sides if room[side] >= size]
+        if fitting:
+            return max(fitting, key=lambda side: (wanted[side], room[side]))
+        return max(sides, key=room.__getitem__)
+
+    def _take(self, unit: str, side: str) -> None:
+        self._room[side] -= len(self._units[unit])
+        self._empty.discard(side)
+        for name, count in self._counts[unit].items():
+            self._wanted[name][side] -= count
+            self._undealt[name] -= count

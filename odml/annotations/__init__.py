@@ -47,14 +47,13 @@ def _recognise(annotations: Path, index: ImageIndex) -> str:
     known = {name: reason for name, reason in reasons.items() if reason}
     if not known:
         raise AnnotationError(
-            f"{annotations}: holds no annotations that odml knows: no Pascal VOC XML files, COCO JSON or YOLO txt files; "
-            "give their folder, or say which they are with format="
+            f"{annotations}: holds no annotations that odml knows (Pascal VOC XML, COCO JSON or YOLO txt files); "
+            "give their folder, or say what they are with format="
         )
     if len(known) > 1:
         found = "; ".join(f"{FORMATS[name].TITLE} ({reason})" for name, reason in known.items())
-        raise AnnotationError(
-            f"{annotations}: holds annotations of several formats: {found}; say which count with format={' or '.join(known)}"
-        )
+        choices = " or ".join(f"format={name}" for name in known)
+        raise AnnotationError(f"{annotations}: holds annotations of several formats: {found}; choose with {choices}")
     ((name, reason),) = known.items()
     _log.info("annotations: %s (format=%s): %s", FORMATS[name].TITLE, name, reason)
     return name

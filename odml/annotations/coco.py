@@ -1,4 +1,4 @@
-"""COCO: JSON files with all pictures, their objects and the classes ("object detection" of cocodataset.org's format)."""
+"""COCO: JSON files with all pictures, their objects and the classes, cocodataset.org's format of object detection."""
 
 from __future__ import annotations
 
@@ -104,13 +104,11 @@ def _read(file: Path, where: str) -> _Content:
     try:
         data = json.loads(file.read_bytes())
     except json.JSONDecodeError as error:
-        content.tell(
-            f"line {error.lineno}: cannot be read as JSON ({error.msg}, column {error.colno}); repair or remove the file"
-        )
+        reason = f"{error.msg}, column {error.colno}"
+        content.tell(f"line {error.lineno}: cannot be read as JSON ({reason}); repair or remove the file")
         return content
     except (OSError, UnicodeDecodeError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        content.tell(f"cannot be read as JSON ({reason}); repair or remove the file")
+        content.tell(f"cannot be read as JSON ({error}); repair or remove the file")
         return content
     if missing := [key for key in _LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)]:
         content.tell(f'has no list "{missing[0]}"; give COCO files of object detection only')
@@ -195,7 +193,8 @@ def _draft(
 
 def _object(each: dict[str, Any], number: int, name: str, box: tuple[float, float, float, float]) -> DraftObject:
     x, y, width, height = each["bbox"]
-    attributes = each.get("attributes") if isinstance(each.get("attributes"), dict) else {}
+    given = each.get("attributes")
+    attributes = given if isinstance(given, dict) else {}
     return DraftObject(
         number=number,
         name=name,
@@ -220,7 +219,8 @@ def _box(each: dict[str, Any]) -> tuple[tuple[float, float, float, float] | None
         return None, [("box that is not four numbers", message)]
     x, y, width, height = values
     box = (float(x), float(y), float(x + width), float(y + height))
-    empty = [f"{side} {value} is not greater than 0" for side, value in zip(_SIDES[2:], values[2:]) if value <= 0]
+    lengths = zip(_SIDES[2:], values[2:], strict=True)
+    empty = [f"{side} {value} is not greater than 0" for side, value in lengths if value <= 0]
     return box, [("box without area", f"has a box whose {', '.join(empty)}; remove or fix the box")] if empty else []
 
 

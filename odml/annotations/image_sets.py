@@ -53,7 +53,7 @@ def _kit_of(file: Path, annotations: Path) -> Path | None:
 
 def _by_name(files: Iterable[Path], kit: Path) -> dict[str, Path]:
     """Give the files by the names that a list may have for them: the stem, or with folders below Annotations."""
-    names = {}
+    names: dict[str, Path] = {}
     for file in files:
         below = file.relative_to(kit).with_suffix("")
         names |= {file.stem: file, PurePosixPath(*below.parts[1:]).as_posix(): file}
