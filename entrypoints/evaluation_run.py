@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from odml import batches, drawing, evaluation, prediction
+from odml import batches, drawing, evaluation, prediction, records
 from odml.errors import RecordError
+from odml.structures import Detections
 
 if TYPE_CHECKING:
     from odml.architectures import Architecture
     from odml.records import Dataset
-    from odml.structures import Annotation, Detections, LabelMap
+    from odml.structures import Annotation, LabelMap
     from odml.tracking import Run
 
 BATCH_SIZE = 8
@@ -65,6 +67,14 @@ class Evaluator:
         self._run.log_metrics({f"eval/{name}": value for name, value in metrics.items()}, step)
         self._log_pictures(annotations, detections, step)
         return result
+
+    def begin(self) -> None:
+        """Log the pictures at step 0, with nothing found yet: without them the UI's sliders begin at an empty card."""
+        annotations = itertools.islice(
+            records.read_annotations(self._dataset.val_records, self._dataset.label_map), len(self._images)
+        )
+        nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+        self._log_pictures(list(annotations), [nothing] * len(self._images), 0)
 
     def _log_pictures(self, annotations: Sequence[Annotation], detections: Sequence[Detections], step: int) -> None:
         rows = zip(self._images, annotations, detections, strict=False)

@@ -211,6 +211,8 @@ def _lead(
                 saver.restore()
                 logger.info("going on after step %d", job.start)
             logbook = _Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
+            if not job.start:
+                logbook.begin()
             outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
         run.tag("odml.stop_reason", f"{outcome.reason} step={outcome.step}")
     click.echo(f"{outcome.reason} after step {outcome.step}: {run.artifact_uri}/train (run {run.id})")
@@ -443,6 +445,11 @@ class _Logbook:
         self._evaluator = (
             Evaluator(run, model, data, label_map=data.label_map, examples=eval_examples) if data.val_examples else None
         )
+
+    def begin(self) -> None:
+        """Show what there is to be found."""
+        if self._evaluator:
+            self._evaluator.begin()
 
     def report(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log_metrics({name: value for name, value in metrics.items() if name.startswith("train/")}, step)

@@ -118,6 +118,12 @@ def test_losses_and_scores_are_logged_with_their_steps(finished):
     assert finished.run.data.metrics["train/learning_rate"] == 0
 
 
+def test_pictures_are_logged_from_before_the_first_step_on(finished):
+    names = {path.name.split("+timestamp")[0] for path in (finished.artifacts / "images").iterdir()}
+    series = {name for name in names if name.startswith("eval~image_0")}
+    assert series == {f"eval~image_0+step+{step}" for step in (0, 2, 3)}
+
+
 def test_configuration_and_data_set_are_logged(finished):
     params = finished.run.data.params
     assert (params["cfg.training.batch_size"], params["cfg.training.learning_rate"]) == ("2", "0.125")
