@@ -120,6 +120,7 @@ def evaluation_batches(
             "boxes": example["boxes"],
             "classes": example["classes"],
             "difficult": example["difficult"],
+            "crowd": example["crowd"],
             "heights": example["height"],
             "widths": example["width"],
             "source_ids": example["source_id"],
@@ -172,7 +173,9 @@ def _augmented(group: tf.Tensor, augment: Augmentation, resize: Resize, *, seed:
 
 def _augment(serialized: tf.Tensor, augment: Augmentation, resize: Resize, *, seed: tf.Tensor) -> augmentation.Example:
     parsed = parse_example(serialized)
-    example = _decode(parsed["encoded"]), parsed["boxes"], parsed["classes"]
+    single = tf.logical_not(parsed["crowd"])  # a box around many is no example of one
+    boxes, classes = tf.boolean_mask(parsed["boxes"], single), tf.boolean_mask(parsed["classes"], single)
+    example = _decode(parsed["encoded"]), boxes, classes
     flip_seed, crop_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     if augment.random_crop:
         example = augmentation.random_crop(*example, seed=crop_seed)

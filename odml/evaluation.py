@@ -1,8 +1,8 @@
 """COCO metrics of detections against annotations, by pycocotools; knows no network and no files.
 
 ``difficult`` objects count as Pascal VOC's development kit has it: one that is not found is no miss, and
-detections of it are neither right nor wrong. pycocotools itself has nothing of that kind but crowds, whose
-overlap is measured otherwise.
+detections of it are neither right nor wrong. So do COCO's crowds, but that what counts for them is how much of the
+detection lies in their box, not the IoU.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TITLES = {
 class ClassResult:
     """How well one class is found.
 
-    ``objects`` counts its ground truth without the difficult ones; where it is 0, both APs are None.
+    ``objects`` counts its ground truth without difficult ones and crowds; where it is 0, both APs are None.
     ``AP`` is the mean over the IoUs .50, .55 to .95; ``AP_50`` is at IoU .50.
     """
 
@@ -129,7 +129,7 @@ class _Scorer(COCOeval):
     """COCOeval on entries in memory instead of COCO's files, with difficult objects as in VOC.
 
     Difficult objects come as crowds: those are ignored, and take any number of detections. Only a crowd's
-    overlap, the share of the detection in it, has to give way to the IoU.
+    overlap, the share of the detection in it, has to give way to the IoU, unless it is one.
     """
 
     def __init__(self, ground_truth: _Entries, found: _Entries, images: int, classes: int) -> None:
@@ -143,12 +143,13 @@ class _Scorer(COCOeval):
         self._dts = defaultdict(list, self.found)
 
     def computeIoU(self, imgId: int, catId: int) -> np.ndarray | list:  # noqa: N802, N803 (pycocotools' names)
-        """Give the IoU [D, G] of the detections, best first, and the objects; [] where one of them is missing."""
-        objects = [entry["bbox"] for entry in self._gts[imgId, catId]]
+        """Give the overlaps [D, G] of the detections, best first, and the objects; [] where one of them is missing."""
+        objects = self._gts[imgId, catId]
         found = sorted(self._dts[imgId, catId], key=lambda entry: -entry["score"])[: self.params.maxDets[-1]]
         if not found or not objects:
             return []
-        return mask.iou([entry["bbox"] for entry in found], objects, [0] * len(objects))
+        boxes, crowds = [entry["bbox"] for entry in objects], [int(entry["is_crowd"]) for entry in objects]
+        return mask.iou([entry["bbox"] for entry in found], boxes, crowds)
 
 
 def _ground_truth(annotations: Sequence[Annotation], label_map: LabelMap) -> _Entries:
@@ -160,9 +161,11 @@ def _ground_truth(annotations: Sequence[Annotation], label_map: LabelMap) -> _En
             raise ValueError(
                 f"{annotation.image}: {min(unknown)!r} is not in the label map {list(ids)}; add it or leave it out"
             )
-        rows = zip(annotation.names, _coco_boxes(annotation.boxes), _difficult(annotation), strict=True)
-        for name, box, difficult in rows:
-            entries[image_id, ids[name]].append({"id": next(numbers), "ignore": difficult, "iscrowd": difficult} | box)
+        assert annotation.crowd is not None  # an Annotation fills it in
+        flags = zip(_ignored(annotation), annotation.crowd.tolist(), strict=True)
+        for name, box, (ignored, crowd) in zip(annotation.names, _coco_boxes(annotation.boxes), flags, strict=True):
+            entry = {"id": next(numbers), "ignore": ignored, "iscrowd": ignored, "is_crowd": crowd}
+            entries[image_id, ids[name]].append(entry | box)
     return entries
 
 
@@ -180,9 +183,11 @@ def _found(detections: Sequence[Detections], label_map: LabelMap) -> _Entries:
     return entries
 
 
-def _difficult(annotation: Annotation) -> list[bool]:
+def _ignored(annotation: Annotation) -> list[bool]:
+    """Tell which objects need not be found."""
     assert annotation.difficult is not None  # an Annotation fills it in
-    return annotation.difficult.tolist()
+    assert annotation.crowd is not None
+    return (annotation.difficult | annotation.crowd).tolist()
 
 
 def _coco_boxes(boxes: np.ndarray) -> list[dict]:
@@ -198,10 +203,7 @@ def _class_results(
 ) -> tuple[ClassResult, ...]:
     """Take each class's AP from COCOeval's ``precision`` [IoU, recall, class, size, detections]."""
     counted = Counter(
-        name
-        for each in annotations
-        for name, difficult in zip(each.names, _difficult(each), strict=True)
-        if not difficult
+        name for each in annotations for name, ignored in zip(each.names, _ignored(each), strict=True) if not ignored
     )
     results = []
     for index, name in enumerate(label_map.names):

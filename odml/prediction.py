@@ -53,6 +53,7 @@ def _annotation(example: Mapping[str, np.ndarray], label_map: LabelMap) -> Annot
         boxes=yxyx_to_xyxy(example["boxes"][present], width=width, height=height),
         names=tuple(label_map.name_of(int(number)) for number in example["classes"][present]),
         difficult=example["difficult"][present],
+        crowd=example["crowd"][present],
     )
 
 

@@ -326,6 +326,8 @@ def _digest(annotation: Annotation, encoded: bytes, side: str) -> str:
     content = hashlib.sha256(hashlib.sha256(encoded).digest())
     content.update(np.asarray(annotation.boxes, "<f4").tobytes())
     content.update(np.array([annotation.difficult, annotation.truncated], np.uint8).tobytes())
+    if np.any(annotation.crowd):
+        content.update(np.asarray(annotation.crowd, np.uint8).tobytes())
     content.update(json.dumps([annotation.names, annotation.poses, side]).encode())
     return content.hexdigest()
 

@@ -37,6 +37,7 @@ _FEATURES = {
     **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _BOX_KEYS},
     "image/object/class/label": tf.io.RaggedFeature(tf.int64),
     "image/object/difficult": tf.io.RaggedFeature(tf.int64),
+    "image/object/is_crowd": tf.io.RaggedFeature(tf.int64),
 }
 
 
@@ -103,12 +104,12 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
     Returns:
         ``encoded`` (the JPEG or PNG bytes), ``filename`` and ``source_id`` strings; ``height`` and ``width`` int32;
-        ``boxes`` float32 [N, 4] yxyx 0..1; ``classes`` int32 [N], ids from 1; ``difficult`` bool [N], False where
-        the example does not tell.
+        ``boxes`` float32 [N, 4] yxyx 0..1; ``classes`` int32 [N], ids from 1; ``difficult`` and ``crowd`` bool [N],
+        False where the example does not tell.
     """
     parsed = tf.io.parse_single_example(serialized, _FEATURES)
     classes = tf.cast(parsed["image/object/class/label"], tf.int32)  # [N]
-    difficult = parsed["image/object/difficult"]
+
     return {
         "encoded": parsed["image/encoded"],
         "filename": parsed["image/filename"],
@@ -117,8 +118,14 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "width": tf.cast(parsed["image/width"], tf.int32),
         "boxes": tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_KEYS], axis=-1),  # [N, 4]
         "classes": classes,
-        "difficult": tf.pad(difficult, [[0, tf.size(classes) - tf.size(difficult)]]) > 0,
+        "difficult": _flags(parsed["image/object/difficult"], tf.size(classes)),
+        "crowd": _flags(parsed["image/object/is_crowd"], tf.size(classes)),
     }
+
+
+def _flags(stated: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Give as many flags [N] as there are objects, False where none is stated."""
+    return tf.pad(stated, [[0, count - tf.size(stated)]]) > 0
 
 
 def read_annotations(records: Sequence[Path], label_map: LabelMap) -> Iterator[Annotation]:
@@ -138,6 +145,7 @@ def read_annotations(records: Sequence[Path], label_map: LabelMap) -> Iterator[A
                 boxes=box_algebra.yxyx_to_xyxy(example["boxes"], width=width, height=height),
                 names=_names(example["classes"], label_map, where=f"{path}: example {number}"),
                 difficult=example["difficult"],
+                crowd=example["crowd"],
             )
 
 

@@ -259,6 +259,16 @@ def test_evaluation_of_images_of_several_sizes_one_by_one(mixed):
     assert batches.element_spec["images"].shape.as_list() == [None, None, None, 3]
 
 
+def test_crowds_are_not_learned_and_evaluation_knows_them(tmp_path):
+    crowd = tiny.serialize([("red", (0, 0, 8, 8)), ("green", (8, 8, 30, 30))], crowd=[False, True])
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[crowd], val=[crowd])
+    (learned,) = training(dataset, batch_size=1).take(1)
+    assert learned["classes"].numpy().tolist() == [[2]]
+    assert learned["boxes"].shape == (1, 1, 4)
+    (batch,) = evaluation(dataset)
+    assert batch["crowd"].numpy().tolist() == [[False, True]]
+
+
 def test_evaluation_knows_difficult_objects(tmp_path):
     objects = [("red", (0, 0, 8, 8)), ("green", (8, 8, 30, 30))]
     examples = [tiny.serialize(objects, difficult=[False, True]), tiny.serialize([])]

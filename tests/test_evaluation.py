@@ -223,6 +223,23 @@ def test_detection_inside_a_difficult_object_is_a_false_positive_as_its_iou_is_s
     assert evaluate([truth], [found], CAT).metrics["coco/mAP"] == pytest.approx(0.5)
 
 
+def with_crowd(*objects, crowd):
+    truth = annotation(*objects)
+    return dataclasses.replace(truth, crowd=np.array([index in crowd for index in range(len(objects))]))
+
+
+def test_crowd_is_ignored_where_it_is_not_found():
+    truth = with_crowd(("cat", 0, 0, 100, 100), ("cat", 200, 0, 300, 100), crowd=[1])
+    evaluation = evaluate([truth], [detections((1, 0.9, 0, 0, 100, 100))], CAT)
+    assert (evaluation.metrics["coco/AR_100"], evaluation.per_class[0].objects) == (pytest.approx(1.0), 1)
+
+
+def test_detection_inside_a_crowd_is_no_false_positive_as_all_of_it_is_in_the_crowd():
+    truth = with_crowd(("cat", 0, 0, 100, 100), ("cat", 200, 0, 300, 100), crowd=[1])
+    found = detections((1, 0.9, 200, 0, 240, 40), (1, 0.7, 0, 0, 100, 100))
+    assert evaluate([truth], [found], CAT).metrics["coco/mAP"] == pytest.approx(1.0)
+
+
 def test_class_with_only_difficult_objects_has_no_ap():
     truth = annotation(("cat", 0, 0, 100, 100), ("dog", 200, 0, 300, 100), difficult=[1])
     evaluation = evaluate([truth], [detections((1, 0.9, 0, 0, 100, 100), (2, 0.9, 0, 0, 50, 50))], PETS)

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_an_example_is_parsed_eagerly_and_in_a_map(parse):
         "boxes": tf.float32,
         "classes": tf.int32,
         "difficult": tf.bool,
+        "crowd": tf.bool,
     }
 
 
@@ -96,6 +98,18 @@ def test_a_background_picture_has_no_boxes(parse):
     example = parse(serialized(BACKGROUND))
     assert example["boxes"].shape == (0, 4)
     assert example["classes"].shape == example["difficult"].shape == (0,)
+
+
+def test_a_crowd_is_told_by_the_key_of_the_object_detection_api():
+    example = tf.train.Example.FromString(serialized(replace(ANNOTATION, crowd=np.array([False, True]))))
+    assert list(example.features.feature["image/object/is_crowd"].int64_list.value) == [0, 1]
+    assert parse_example(example.SerializeToString())["crowd"].numpy().tolist() == [False, True]
+
+
+def test_the_key_of_crowds_is_only_there_if_a_picture_has_one():
+    example = tf.train.Example.FromString(serialized())
+    assert "image/object/is_crowd" not in example.features.feature
+    assert parse_example(example.SerializeToString())["crowd"].numpy().tolist() == [False, False]
 
 
 def test_an_example_of_another_program_may_lack_optional_keys():
@@ -172,6 +186,15 @@ def test_a_folder_of_records_is_opened(folder: Path):
         digest="0123",
         name="pets",
     )
+
+
+def test_a_folder_with_a_test_tells_its_records(folder: Path):
+    (path,) = write_records([serialized(BACKGROUND)], folder, "test", count=1, max_file_size=0)
+    description = {**DESCRIPTION, "test_examples": 1, "test_records": "test-*.tfrecord"}
+    write_description(folder, LABELS, description)
+    dataset = open_dataset(folder)
+    assert (dataset.test_examples, dataset.test_records) == (1, (path,))
+    assert path in dataset.files
 
 
 def test_files_of_a_dataset_end_with_its_description(folder: Path):

@@ -56,7 +56,12 @@ def draw(objects: Sequence[Object], *, width: int = 80, height: int = 60) -> np.
 
 
 def serialize(
-    objects: Sequence[Object], *, source_id: str = "a.png", difficult: Sequence[bool] | None = None, **size: int
+    objects: Sequence[Object],
+    *,
+    source_id: str = "a.png",
+    difficult: Sequence[bool] | None = None,
+    crowd: Sequence[bool] | None = None,
+    **size: int,
 ) -> bytes:
     """Make the example of a drawn picture."""
     image = draw(objects, **size)
@@ -69,6 +74,7 @@ def serialize(
         boxes=np.array([box for _, box in objects], np.float32).reshape(-1, 4),
         names=tuple(name for name, _ in objects),
         difficult=None if difficult is None else np.array(difficult, np.bool_),
+        crowd=None if crowd is None else np.array(crowd, np.bool_),
     )
     return records.serialize_example(
         annotation, LABEL_MAP, encoded=encoded.getvalue(), image_format="png", source_id=source_id
