@@ -12,6 +12,7 @@ from entrypoints.options import (
     annotations_option,
     batch_size_option,
     configuration_of,
+    fix_option,
     format_option,
     gpus_option,
     images_option,
@@ -34,6 +35,7 @@ from odml.signals import StopSignals
 @format_option
 @split_options
 @on_error_option
+@fix_option
 @model_option
 @click.option(
     "--operation",
@@ -55,6 +57,7 @@ def main(
     annotations: Path,
     format: str,
     on_error: str,
+    fix: str,
     model: str,
     operation: str,
     weights: str,
@@ -81,9 +84,8 @@ def main(
 
     start_from = {"weights": weights} if operation == "transfer_learn" else {}
     with tracking.start_run("main", model=model):
-        prepared = _step(
-            "prepare", images=images, annotations=annotations, format=format, on_error=on_error, seed=seed, **split
-        )
+        given = {"images": images, "annotations": annotations, "format": format, "on_error": on_error, "fix": fix}
+        prepared = _step("prepare", **given, seed=seed, **split)
         with StopSignals(on_request=_stop_children) as stop:
             trained = _step(
                 operation,

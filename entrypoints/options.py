@@ -150,6 +150,15 @@ on_error_option = click.option(
     show_default=True,
     help="What to do about bad annotations: list them all and write nothing, or leave them out.",
 )
+fix_option = click.option(
+    "--fix",
+    type=click.Choice(["none", "clip", "drop"]),
+    default="none",
+    show_default=True,
+    help="What to do about bad boxes in place of failing: clip those that stick out of their image, or drop their "
+    "objects; both drop objects that cannot be used or are drawn twice, and read classes alike that differ only in "
+    "case or spaces. The files stay as they are.",
+)
 seed_option = click.option(
     "--seed", type=int, default=-1, show_default=True, help="Seed of all that is random; -1 draws one and records it."
 )

@@ -11,6 +11,7 @@ import click
 from entrypoints.options import (
     Command,
     annotations_option,
+    fix_option,
     format_option,
     images_option,
     on_error_option,
@@ -19,9 +20,8 @@ from entrypoints.options import (
 )
 
 if TYPE_CHECKING:
-    from odml.inspection import Inspection
+    from odml.inspection.fitting import Fix
     from odml.records import Dataset
-    from odml.tracking.runs import Run
 
 
 @click.command(cls=Command)
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Most megabytes in a record file; 0: no limit.",
 )
 @on_error_option
+@fix_option
 @click.option("--output-dir", default="", help="Folder that gets the records too; by default only the run has them.")
 def prepare(
     images: Path,
@@ -55,11 +56,14 @@ def prepare(
     output_prefix: str,
     max_file_size: int,
     on_error: str,
+    fix: Fix,
     output_dir: str,
 ) -> None:
     """Check annotated pictures and turn them into records, split into training and validation."""
+    from entrypoints.inspection_run import log_inspection
     from odml import preparation
     from odml.inspection import inspect
+    from odml.inspection.statistics import summarize
     from odml.tracking.runs import start_run
 
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
@@ -68,8 +72,10 @@ def prepare(
     lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
     with start_run("prepare") as run:
         run.log_parameters({"seed": seed, "val_split": val_split, "test_split": test_split, "group_by": group_by})
-        inspection = inspect(images, annotations, annotation_format=format, lists=lists)
-        _log_problems(run, inspection)
+        inspection = inspect(images, annotations, annotation_format=format, fix=fix, lists=lists)
+        statistics = summarize(inspection.annotations, digests=inspection.digests)
+        name = f"{images.resolve().parent.name}/{images.resolve().name}"
+        log_inspection(run, inspection, statistics, title=name)
         sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)
         follows = bool(inspection.split_origin) and (ready_split or bool(lists))
         if follows:
@@ -90,7 +96,7 @@ def prepare(
             split,
             Path(output_dir) if output_dir else run.artifact_folder("dataset").path,
             seed=seed,
-            name=f"{images.resolve().parent.name}/{images.resolve().name}",
+            name=name,
             output_prefix=output_prefix,
             max_file_size=max_file_size,
         )
@@ -110,20 +116,6 @@ def prepare(
 def _sizes(dataset: Dataset) -> str:
     train, val, test = dataset.train_examples, dataset.val_examples, dataset.test_examples
     return f"{train} training, {val} validation and {test} test" if test else f"{train} training and {val} validation"
-
-
-def _log_problems(run: Run, inspection: Inspection) -> None:
-    """Keep what was found wrong, before it ends the run."""
-    if inspection.problems:
-        run.log_text("".join(f"{problem.severity}: {problem}\n" for problem in inspection.problems), "problems.txt")
-    run.log_metrics(
-        {
-            "data/errors": len(inspection.errors),
-            "data/warnings": len(inspection.warnings),
-            "data/dropped_files": inspection.dropped_files,
-            "data/dropped_objects": inspection.dropped_objects,
-        }
-    )
 
 
 if __name__ == "__main__":

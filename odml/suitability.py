@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from odml.architectures import Architecture
+from odml.boxes import xyxy_to_yxyx
 from odml.errors import RecordError
+from odml.inspection.statistics import FEW_MATCHED, AnchorMatch
 from odml.records import Dataset, parse_example
+from odml.structures import Annotation
 
-# Below this share of objects with a good anchor the advice to change the model is worth a line.
-FEW = 0.5
 _MOST_MATCHED = 1000  # pictures whose objects are compared with the anchors
 
 
@@ -41,7 +42,7 @@ class Suitability:
             lines.append(
                 f"classes without any training object: {', '.join(unseen)}; they cannot be learned, add pictures"
             )
-        if self.matched < FEW:
+        if self.matched < FEW_MATCHED:
             lines.append(
                 f"only {self.matched:.0%} of the objects overlap an anchor by {self.threshold} or more, the others are "
                 "hard to learn; give a YAML file that extends the model with larger images, or with anchors of their "
@@ -73,11 +74,37 @@ def examine(dataset: Dataset, model: Architecture) -> Suitability:
     )
 
 
-def _ground_truth(records: Sequence[Path]) -> tf.data.Dataset:
-    wanted = ("classes", "boxes", "height", "width")
+def match_anchors(annotations: Sequence[Annotation], model: Architecture, *, name: str) -> AnchorMatch | None:
+    """Compare the objects of up to 1000 pictures, evenly chosen, with the anchors; None if they have no object.
 
+    Crowds are left out: they are not learned. ``name`` is what people call the model.
+    """
+    chosen = annotations[:: -(-len(annotations) // _MOST_MATCHED)] if annotations else ()
+    overlaps: list[np.ndarray] = []
+    learned: list[str] = []
+    for annotation in chosen:
+        assert annotation.crowd is not None  # an Annotation fills it in
+        single = ~annotation.crowd
+        boxes = xyxy_to_yxyx(annotation.boxes[single], width=annotation.width, height=annotation.height)
+        overlaps.append(model.best_overlaps(tf.constant(boxes), annotation.height, annotation.width).numpy())
+        learned += [name for name, is_learned in zip(annotation.names, single, strict=True) if is_learned]
+    if not learned:
+        return None
+    names = np.array(learned)
+    matched = np.concatenate(overlaps) >= model.matched_threshold
+    return AnchorMatch(
+        model=name,
+        threshold=model.matched_threshold,
+        share=float(matched.mean()),
+        of_class={str(each): float(matched[names == each].mean()) for each in np.unique(names)},
+    )
+
+
+def _ground_truth(records: Sequence[Path]) -> tf.data.Dataset:
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
-        return {name: example[name] for name in wanted}
+        single = tf.logical_not(example["crowd"])
+        learned = {name: tf.boolean_mask(example[name], single) for name in ("classes", "boxes")}
+        return learned | {name: example[name] for name in ("height", "width")}
 
     return tf.data.TFRecordDataset([str(path) for path in records]).map(parse, tf.data.AUTOTUNE, deterministic=True)

@@ -8,6 +8,7 @@ from odml.inspection import ClassCount, Inspection, count_classes, inspect
 from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
 
 BAD = voc_object(box=(30, 1, 12, 10))
+ADVICE = "correct them, let fix=clip or fix=drop mend them, or leave them out with on_error=skip"
 TURNED = "note: images/a.png: is turned upright by its EXIF orientation 6; its boxes must be of that view"
 
 
@@ -232,7 +233,7 @@ def test_all_errors_are_raised_together(folder: AnnotatedFolder):
         "annotations/a.xml: object 1: xmax 12 is not greater than xmin 30; remove or fix the box",
         "annotations/a.xml: object 2: reaches outside the picture of 40x30 pixels (xmax 99); correct or remove the box",
         f"annotations/b.xml: its picture b.png is not in {folder.images}; add it or remove the annotation",
-        "3 errors in 2 files; fix them, or leave them out with on_error=skip",
+        f"3 errors in 2 files; {ADVICE}",
     ]
 
 
@@ -241,8 +242,8 @@ def test_a_folder_without_annotations_is_an_error(folder: AnnotatedFolder):
     with pytest.raises(AnnotationError) as error:
         look(folder)
     assert str(error.value) == (
-        f"{folder.annotations}: holds no annotations that odml knows: no Pascal VOC XML files, COCO JSON or YOLO txt "
-        "files; give their folder, or say which they are with format="
+        f"{folder.annotations}: holds no annotations that odml knows (Pascal VOC XML, COCO JSON or YOLO txt files); "
+        "give their folder, or say what they are with format="
     )
 
 

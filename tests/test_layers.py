@@ -27,11 +27,11 @@ MAY_IMPORT = {
     "image_index": "images",
     "annotations": "structures boxes errors images image_index",
     "known_datasets": "structures boxes errors images annotations",
-    "inspection": "annotations image_index images structures boxes errors parallel progress",
     "splitting": "annotations errors",
     "records": "structures boxes errors images",
     "evaluation": "structures errors",
     "drawing": "structures evaluation",
+    "inspection": "annotations image_index images drawing structures boxes errors parallel progress",
     "report": "structures evaluation",
     "preparation": "inspection splitting records drawing annotations images structures boxes errors parallel progress",
     "augmentation": "boxes",
@@ -43,7 +43,8 @@ MAY_IMPORT = {
     "architectures": "config backbones anchors targets losses postprocessing boxes",
     "weight_averages": "architectures",
     "initial_weights": "architectures config structures downloads errors",
-    "suitability": "architectures records errors",
+    "preview": "preparation batches drawing config records structures boxes",
+    "suitability": "architectures inspection records structures boxes errors",
     "checkpoints": "architectures weight_averages config structures errors",
     "prediction": "structures boxes progress",
     "training": "architectures weight_averages distribution checkpoints config errors progress",
@@ -93,7 +94,7 @@ def test_only_tracking_and_serving_import_mlflow(path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "entrypoints").glob("*.py")), ids=lambda path: path.name)
 def test_entry_points_do_not_import_one_another(path):
-    assert parts_of(imports_of(path), "entrypoints") <= {"options", "training_run", "evaluation_run"}
+    assert parts_of(imports_of(path), "entrypoints") <= {"options", "training_run", "evaluation_run", "inspection_run"}
 
 
 def test_table_names_no_module_before_those_that_it_imports():

@@ -16,6 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 OPERATIONS = {
+    "inspect",
     "prepare",
     "transfer_learn",
     "train",

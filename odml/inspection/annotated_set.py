@@ -22,12 +22,14 @@ from odml.images import find_images
 from odml.inspection.fitting import Fix, drop, fit, is_of_object
 from odml.inspection.objects import check_objects
 from odml.inspection.pictures import look_at_picture
-from odml.inspection.whole_set import find_doubles, find_spellings
+from odml.inspection.whole_set import find_doubles, find_leaks, find_spellings
 from odml.parallel import parallel_map
 from odml.progress import progress
 from odml.structures import Annotation
 
 _log = logging.getLogger(__name__)
+# Of which people believe that every program reads them.
+_OTHER_PICTURES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".psd", ".svg", ".tif", ".tiff", ".webp")
 _NONE_LEFT = "none of its objects can be used; its picture is left out, as it would wrongly count as background"
 
 
@@ -77,7 +79,8 @@ class Inspection:
     def require_no_errors(self) -> None:
         """Raise AnnotationError, a line for every error and one that counts them, if there is any."""
         if self.errors:
-            lines = [*map(str, self.errors), f"{counted(self.errors)}; fix them, or leave them out with on_error=skip"]
+            advice = "correct them, let fix=clip or fix=drop mend them, or leave them out with on_error=skip"
+            lines = [*map(str, self.errors), f"{counted(self.errors)}; {advice}"]
             raise AnnotationError("\n".join(lines))
 
 
@@ -112,19 +115,23 @@ def inspect(
     Raises:
         AnnotationError: there is no picture at all, or nothing can be made of the annotations.
     """
-    index = ImageIndex(images, find_images(images)[0])
+    pictures, others = find_images(images)
+    index = ImageIndex(images, pictures)
+    unread = ImageIndex(images, [path for path in others if path.suffix.lower() in _OTHER_PICTURES])
     if not len(index):
         raise AnnotationError(f"{images}: holds no picture; give the folder of the annotated pictures")
     annotated = annotation_formats.read(annotations, index, annotation_format=annotation_format)
 
     def look(entry: Entry) -> _Look:
-        return _look_at(entry, index, fix=fix)
+        return _look_at(entry, index, unread, fix=fix)
 
     entries = annotated.entries
     looks = list(progress(parallel_map(look, entries), total=len(entries), description="inspecting annotations"))
     inspection = _gather(looks, annotated, index, fix=fix)
     if lists:
         inspection = _follow_lists(inspection, lists, index)
+    leaks = find_leaks(inspection.digests, inspection.sides, index.shown)
+    inspection = replace(inspection, problems=(*inspection.problems, *leaks))
     _log_summary(inspection)
     return inspection
 
@@ -158,16 +165,14 @@ class _Look:
     side: str | None = None
 
 
-def _look_at(entry: Entry, index: ImageIndex, *, fix: Fix) -> _Look:
-    return replace(_look_at_draft(entry.read(), index, entry.where, beside=entry.beside, fix=fix), side=entry.side)
-
-
-def _look_at_draft(draft: Draft, index: ImageIndex, where: str, *, beside: Sequence[Path], fix: Fix) -> _Look:
-    found = index.find(draft.image_names, beside=beside)
+def _look_at(entry: Entry, index: ImageIndex, unread: ImageIndex, *, fix: Fix) -> _Look:
+    draft, where = entry.read(), entry.where
+    found = index.find(draft.image_names, beside=entry.beside)
     if _unusable(draft.problems):
         return _Look(where, found[0] if len(found) == 1 else None, None, draft.problems)
     if len(found) != 1:
-        missing = Problem(where, None, _not_found(draft, found, index), kind="picture that is not there")
+        message = _not_found(draft, found, index, unread)
+        missing = Problem(where, None, message, kind="picture that is not there")
         return _Look(where, None, None, (*draft.problems, missing))
     image, shown_as = found[0], index.shown(found[0])
     try:
@@ -183,17 +188,20 @@ def _look_at_draft(draft: Draft, index: ImageIndex, where: str, *, beside: Seque
         none_left = Problem(where, None, _NONE_LEFT, "warning", "picture without a usable object", image=image)
         return _Look(where, image, None, (*problems, none_left), picture.digest)
     dropped = stated - len(fitted.objects)
-    return _Look(where, image, fitted.annotation(picture), tuple(problems), picture.digest, dropped)
+    return _Look(where, image, fitted.annotation(picture), tuple(problems), picture.digest, dropped, entry.side)
 
 
 def _unusable(problems: Iterable[Problem]) -> bool:
     return any(problem.severity == "error" and problem.object is None for problem in problems)
 
 
-def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex) -> str:
+def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex, unread: ImageIndex) -> str:
     if found:
         names = ", ".join(map(index.shown, found))
         return f"its picture {draft.image_names[0]} may be any of {names}; write its folder in <filename>"
+    if others := unread.find(draft.image_names):
+        shown = ", ".join(map(unread.shown, others))
+        return f"its picture {shown} is of a kind that odml does not read; save it as JPEG or PNG"
     return f"its picture {draft.image_names[0]} is not in {index.folder}; add it or remove the annotation"
 
 

@@ -50,7 +50,7 @@ def find_doubles(digests: Mapping[Path, str], shown: Callable[[Path], str]) -> l
     for image in sorted(digests):
         same = first.setdefault(digests[image], image)
         if same != image:
-            message = f"shows the same as {shown(same)}; remove one, or training and validation may each get one"
+            message = f"shows the same as {shown(same)}; remove one, it counts double"
             problems.append(Problem(shown(image), None, message, "warning", "picture that is there twice", image=image))
     return problems
 

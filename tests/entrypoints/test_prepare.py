@@ -12,6 +12,7 @@ from odml.tracking.names import mlflow_name
 from tests.voc_files import AnnotatedFolder, voc_object
 
 BAD = voc_object(box=(30, 1, 12, 10))
+ADVICE = "correct them, let fix=clip or fix=drop mend them, or leave them out with on_error=skip"
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_a_data_set_is_kept_in_the_run(folder: AnnotatedFolder):
     assert sorted(path.name for path in artifacts().iterdir()) == [
         "class_counts.json",
         "dataset",
+        "inspection",
         "samples.png",
     ]
     assert result.stdout == (
@@ -61,10 +63,25 @@ def test_the_run_tells_what_is_in_the_data_set(folder: AnnotatedFolder):
         mlflow_name("data/objects/c# = é"): 4,
         "data/errors": 0,
         "data/warnings": 0,
+        "data/notes": 0,
+        "data/mended": 0,
+        "data/annotated_images": 4,
+        "data/annotated_objects": 8,
+        "data/classes": 2,
+        "data/seldom_classes": 2,
+        "data/empty_images": 0,
+        "data/duplicate_images": 0,
+        "data/objects_per_image": 2,
+        "data/small_share": 1,
+        "data/medium_share": 0,
+        "data/large_share": 0,
+        "data/truncated_share": 0,
+        "data/difficult_share": 0,
         "data/dropped_files": 0,
         "data/dropped_objects": 0,
     }
-    assert latest_run().data.params == {"cfg.seed": "3", "cfg.val_split": "25.0"}
+    split = {"cfg.val_split": "25.0", "cfg.test_split": "0.0", "cfg.group_by": ""}
+    assert latest_run().data.params == {"cfg.seed": "3", **split}
     table = json.loads((artifacts() / "class_counts.json").read_text())
     assert table == {
         "columns": ["class", "train_images", "train_objects", "val_images", "val_objects"],
@@ -94,10 +111,11 @@ def test_bad_annotations_fail_with_all_of_them_and_nothing_is_written(folder: An
     assert result.stderr.splitlines()[-3:] == [
         f"Error: {message.format(1)}",
         message.format(2),
-        "2 errors in 1 file; fix them, or leave them out with on_error=skip",
+        f"2 errors in 1 file; {ADVICE}",
     ]
     assert latest_run().info.status == "FAILED"
-    assert sorted(path.name for path in artifacts().iterdir()) == ["problems.txt"]
+    assert sorted(path.name for path in artifacts().iterdir()) == ["inspection", "problems.txt"]
+    assert "xmax 12 is not greater than xmin 30" in (artifacts() / "inspection" / "report.html").read_text()
 
 
 def test_bad_annotations_are_skipped_counted_and_listed(folder: AnnotatedFolder):

@@ -1,0 +1,167 @@
+"""What a set holds in numbers: classes, sizes, shapes, and what of that makes it hard to learn from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from odml.boxes import area
+from odml.structures import Annotation
+
+SELDOM = 20  # objects: a class with fewer has hardly any to learn from once some are kept for validation
+FEW_MATCHED = 0.5  # share of objects with an anchor, below which the advice to change the model is worth a line
+
+# Areas in pixels, as the COCO evaluation has them.
+_MEDIUM, _LARGE = 32**2, 96**2
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """One class: in how many pictures, how many objects, and of these how many of each COCO size and flag."""
+
+    images: int
+    objects: int
+    small: int
+    medium: int
+    large: int
+    truncated: int
+    difficult: int
+
+
+@dataclass(frozen=True)
+class AnchorMatch:
+    """The share, 0..1, of the objects that overlap a model's anchor by at least ``threshold``, in all and by class."""
+
+    model: str
+    threshold: float
+    share: float
+    of_class: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A set in numbers.
+
+    Of the N objects, ``sizes`` float [N, 2] are widths and heights in pixels, ``boxes`` float [N, 4] xyxy in 0..1 of
+    their pictures; of the M pictures, ``image_sizes`` int [M, 2] are widths and heights, ``objects_per_image`` int [M].
+    ``doubles`` pictures show the same as another. Classes are sorted, the most frequent first.
+    """
+
+    classes: dict[str, ClassStatistics]
+    sizes: np.ndarray
+    boxes: np.ndarray
+    image_sizes: np.ndarray
+    objects_per_image: np.ndarray
+    doubles: int = 0
+    anchors: AnchorMatch | None = field(default=None)
+
+    @property
+    def aspect_ratios(self) -> np.ndarray:
+        """Width over height [N]."""
+        return self.sizes[:, 0] / self.sizes[:, 1]
+
+    def total(self, count: str) -> int:
+        """Sum a field of ClassStatistics over the classes."""
+        return sum(getattr(each, count) for each in self.classes.values())
+
+    def share(self, count: str) -> float:
+        """Give the share, 0..1, of the objects that a field of ClassStatistics counts; 0 if there is no object."""
+        return self.total(count) / max(1, len(self.sizes))
+
+    def metrics(self) -> dict[str, float | None]:
+        """Give the numbers by which sets are compared; None for what there is not."""
+        shares = {f"data/{name}_share": self.share(name) for name in _SHARES}
+        return {
+            "data/annotated_images": len(self.image_sizes),
+            "data/annotated_objects": len(self.sizes),
+            "data/classes": len(self.classes),
+            "data/seldom_classes": len(self.seldom()),
+            "data/empty_images": int(np.sum(self.objects_per_image == 0)),
+            "data/duplicate_images": self.doubles,
+            "data/objects_per_image": float(self.objects_per_image.mean()) if len(self.objects_per_image) else None,
+            **(shares if len(self.sizes) else {}),
+            "data/matched_share": self.anchors.share if self.anchors else None,
+        }
+
+    def class_table(self) -> list[dict[str, str | int | float]]:
+        """Give a row for each class."""
+        rows: list[dict[str, str | int | float]] = []
+        of_class = self.anchors.of_class if self.anchors else {}
+        for name, of in self.classes.items():
+            matched = {"matched_by_anchors": round(of_class[name], 3)} if name in of_class else {}
+            rows.append({"class": name, **vars(of), **matched})
+        return rows
+
+    def seldom(self) -> dict[str, int]:
+        """Give the classes with fewer than SELDOM objects, and how many they have."""
+        return {name: of.objects for name, of in self.classes.items() if of.objects < SELDOM}
+
+    def advice(self) -> list[str]:
+        """Say in a line each what a user should know before training."""
+        lines = []
+        if seldom := self.seldom():
+            named = ", ".join(f"{name} ({objects})" for name, objects in sorted(seldom.items()))
+            lines.append(
+                f"classes with fewer than {SELDOM} objects: {named}; they will hardly be learned, add pictures"
+            )
+        if self.doubles:
+            lines.append(
+                f"{self.doubles} of {len(self.image_sizes)} pictures show the same as another; remove them, they count "
+                "double"
+            )
+        if self.anchors and self.anchors.share < FEW_MATCHED:
+            lines.append(
+                f"only {self.anchors.share:.0%} of the objects overlap an anchor of {self.anchors.model} by "
+                f"{self.anchors.threshold} or more, the others are hard to learn; give a YAML file that extends the "
+                "model with larger images, or with anchors of their sizes and shapes"
+            )
+        return lines
+
+
+_SHARES = ("small", "medium", "large", "truncated", "difficult")
+
+
+def summarize(
+    annotations: Sequence[Annotation], *, digests: Mapping[Path, str], anchors: AnchorMatch | None = None
+) -> Statistics:
+    """Count what the annotations hold.
+
+    Args:
+        annotations: any number, none included.
+        digests: what each picture shows, as ``Inspection.digests``.
+        anchors: what is known about a model's anchors.
+    """
+    shown = Counter(digests[annotation.image] for annotation in annotations)
+    boxes = np.concatenate([annotation.boxes for annotation in annotations] or [np.zeros((0, 4), np.float32)])
+    image_sizes = np.array([(each.width, each.height) for each in annotations], np.int64).reshape(-1, 2)
+    objects_per_image = np.array([len(annotation.names) for annotation in annotations], np.int64)
+    of_images = np.repeat(image_sizes, objects_per_image, axis=0)
+    return Statistics(
+        classes=_classes(annotations),
+        sizes=boxes[:, 2:] - boxes[:, :2],
+        boxes=boxes / np.tile(of_images, 2),
+        image_sizes=image_sizes,
+        objects_per_image=objects_per_image,
+        doubles=sum(count - 1 for count in shown.values()),
+        anchors=anchors,
+    )
+
+
+def _classes(annotations: Sequence[Annotation]) -> dict[str, ClassStatistics]:
+    counts: dict[str, Counter[str]] = {}
+    for annotation in annotations:
+        assert annotation.truncated is not None  # an Annotation fills both in
+        assert annotation.difficult is not None
+        for name in set(annotation.names):
+            counts.setdefault(name, Counter())["images"] += 1
+        rows = zip(annotation.names, area(annotation.boxes), annotation.truncated, annotation.difficult, strict=True)
+        for name, pixels, truncated, difficult in rows:
+            size = "small" if pixels < _MEDIUM else "medium" if pixels < _LARGE else "large"
+            counts[name].update({"objects": 1, size: 1, "truncated": int(truncated), "difficult": int(difficult)})
+    fields = ClassStatistics.__dataclass_fields__
+    order = sorted(counts, key=lambda name: (-counts[name]["objects"], name))
+    return {name: ClassStatistics(**{each: counts[name][each] for each in fields}) for name in order}
