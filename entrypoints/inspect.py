@@ -13,7 +13,6 @@ from entrypoints.options import (
     DEFAULT_MODEL,
     Command,
     annotations_option,
-    configuration_of,
     fix_option,
     format_option,
     images_option,
@@ -54,13 +53,13 @@ _MOST_WRITTEN = 200  # pictures that are written as records for the preview
 def inspect(images: Path, annotations: Path, format: str, fix: Fix, model: str, preview: bool, seed: int) -> None:
     """Look for problems in annotated images and count what they hold; no file is changed."""
     from entrypoints.inspection_run import log_inspection
-    from odml import inspection, tracking
+    from odml import config, inspection, tracking
     from odml.errors import ConfigurationError
     from odml.inspection.statistics import summarize
 
     if preview and not model:
         raise ConfigurationError("preview: needs the model that is to see the images; give model too")
-    configuration = configuration_of(model=model, batch_size=-1) if model else None
+    configuration = config.load(model) if model else None
     seed = seed if seed >= 0 else random.SystemRandom().randrange(1, 2**31)
     with tracking.start_run("inspect", model=model or None) as run:
         run.log_parameters({"fix": fix, "seed": seed})
