@@ -11,29 +11,32 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from odml.drawing import draw_annotation, grid
+from odml.engines import Engine, write_locally
 from odml.errors import AnnotationError, ConfigurationError, RecordError
-from odml.images import encode_upright, read_image
+from odml.images import read_image
 from odml.inspection import ClassCount, Inspection, count_classes, counted
-from odml.parallel import parallel_map
 from odml.progress import progress
 from odml.records import (
     DATASET_FILE,
     LABELS_FILE,
     SPLIT_FILE,
     Dataset,
+    file_errors,
+    is_uri,
+    join,
     open_dataset,
-    serialize_example,
     write_description,
-    write_records,
+    write_text,
 )
+from odml.shards import cut_shards
 from odml.splitting import SIDES, compile_group_by, group_of, group_pictures, stratified_split
 from odml.structures import Annotation, LabelMap
 
@@ -70,22 +73,29 @@ def usable_annotations(inspection: Inspection, *, on_error: str) -> tuple[Annota
     return inspection.annotations
 
 
-def require_room(folder: Path | None, *, output_prefix: str = "") -> None:
+def require_room(folder: Path | str | None, *, output_prefix: str = "") -> None:
     """Raise if records with that prefix cannot be written, or not without overwriting something in the folder.
 
+    Args:
+        folder: a path, or a URI that TensorFlow knows; None for one that is yet to be made.
+        output_prefix: what the names of the record files begin with.
     Raises:
         ConfigurationError: the prefix is not the beginning of a file name.
-        RecordError: the folder, None for one that is yet to be made, has such files already.
+        RecordError: the folder has such files already, or TensorFlow does not know the URI.
     """
     if Path(output_prefix).name != output_prefix:
         raise ConfigurationError(
             f"output_prefix: {output_prefix!r} is not the beginning of a file name; leave out any /"
         )
     records = tuple(f"{output_prefix}{side}-" for side in SIDES)
-    for path in sorted(folder.glob("*")) if folder else ():
-        is_record = path.suffix == ".tfrecord" and path.name.startswith(records)
-        if is_record or path.name in (DATASET_FILE, LABELS_FILE, SPLIT_FILE):
-            raise RecordError(f"{path}: exists and is not overwritten; remove the old records or choose another folder")
+    if not folder:
+        return
+    for name in sorted(_names_in(folder)):
+        is_record = name.endswith(".tfrecord") and name.startswith(records)
+        if is_record or name in (DATASET_FILE, LABELS_FILE, SPLIT_FILE):
+            raise RecordError(
+                f"{join(folder, name)}: exists and is not overwritten; remove the old records or choose another folder"
+            )
 
 
 def by_source_id(annotations: Iterable[Annotation], images: Path) -> dict[str, Annotation]:
@@ -198,9 +208,7 @@ def _warn_of_leaks(sources: Mapping[str, Annotation], split: Mapping[str, str], 
     digests = {source_id: inspection.digests.get(sources[source_id].image, source_id) for source_id in split}
     trained = {digests[source_id] for source_id, side in split.items() if side == "train"}
     if leaks := [source_id for source_id, side in split.items() if side != "train" and digests[source_id] in trained]:
-        _log.warning(
-            "%d pictures for validation or test show the same as one for training, first: %s", len(leaks), leaks[0]
-        )
+        _log.warning("validation and test have %d of the pictures that training has, first: %s", len(leaks), leaks[0])
 
 
 def _warn_of_missing_classes(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> None:
@@ -251,12 +259,14 @@ def write_dataset(
     name: str = "",
     output_prefix: str = "",
     max_file_size: int = 100,
+    records_folder: str = "",
+    engine: Engine = write_locally,
 ) -> Dataset:
     """Write the records of annotated pictures, with labels.pbtxt, dataset.yml and split.json.
 
     The pictures are encoded in parallel and written as they come: memory holds a few of them, however many there
-    are. Training examples are in an order that the seed draws, the others in that of their source ids.
-    Whatever ends the work early, the folder is as it was.
+    are. Training examples are in an order that the seed draws, the others in that of their source ids; the files are
+    the same whatever the engine. Whatever ends the work early, the folders are as they were.
 
     Args:
         sources: annotations by source id, at least one with an object.
@@ -266,22 +276,46 @@ def write_dataset(
         name: what people call the data; recorded.
         output_prefix: what the names of the record files begin with.
         max_file_size: megabytes of a record file; 0 is no limit.
+        records_folder: a path, or a URI that TensorFlow knows, that gets all of it in place of ``folder``; this then
+            has only the three descriptions, of which dataset.yml says where the records are.
+        engine: who writes them.
     Raises:
-        RecordError: the folder has such files already.
+        ConfigurationError: the engine cannot be had.
+        RecordError: a folder has such files already, or cannot be written to.
         AnnotationError, ImageError: a picture has changed since it was inspected.
     """
-    require_room(folder, output_prefix=output_prefix)
+    place = records_folder if is_uri(records_folder) else Path(records_folder).resolve() if records_folder else folder
+    require_room(place, output_prefix=output_prefix)
     label_map = LabelMap.of(name for annotation in sources.values() for name in annotation.names)
-    with _all_or_nothing(folder) as part:
-        digests: list[str] = []
-        for side in _sides_of(split):
-            of_side = {source_id: sources[source_id] for source_id in _order(split, side, seed)}
-            examples = _serialized(of_side, label_map, side, digests)
-            write_records(examples, part, output_prefix + side, count=len(of_side), max_file_size=max_file_size)
-        description = {"name": name, **_layout(split, output_prefix), "seed": seed, "digest": _joined(digests)}
-        write_description(part, label_map, description)
-        (part / SPLIT_FILE).write_text(json.dumps(split, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    description = {"name": name, **_layout(split, output_prefix), "seed": seed}
+    with _all_or_nothing(place) as part:
+        shards = [
+            shard
+            for side in _sides_of(split)
+            for shard in cut_shards(
+                {source_id: sources[source_id] for source_id in _order(split, side, seed)},
+                str(part),
+                output_prefix + side,
+                side=side,
+                label_map=label_map,
+                max_file_size=max_file_size,
+            )
+        ]
+        with closing(engine(shards)) as results:
+            written = progress(results, total=len(shards), description="writing record files")
+            description["digest"] = _joined([digest for digests in written for digest in digests])
+        _describe(part, label_map, description, split)
+    if records_folder:
+        with _all_or_nothing(folder) as part:
+            _describe(part, label_map, {**description, "records_folder": str(place)}, split)
     return open_dataset(folder)
+
+
+def _describe(
+    folder: Path | str, label_map: LabelMap, description: dict[str, int | str], split: Mapping[str, str]
+) -> None:
+    write_text(join(folder, SPLIT_FILE), json.dumps(split, indent=1, ensure_ascii=False) + "\n")
+    write_description(folder, label_map, description)
 
 
 def _sides_of(split: Mapping[str, str]) -> list[str]:
@@ -306,39 +340,38 @@ def _layout(split: Mapping[str, str], output_prefix: str) -> dict[str, int | str
     return layout
 
 
-def _serialized(
-    sources: Mapping[str, Annotation], label_map: LabelMap, side: str, digests: list[str]
-) -> Iterator[bytes]:
-    """Yield the serialized examples, and add a digest of each one's content to ``digests``."""
-    encodings = parallel_map(lambda annotation: encode_upright(annotation.image), sources.values())
-    pairs = zip(sources.items(), encodings, strict=True)
-    for (source_id, annotation), (encoded, image_format, width, height) in progress(
-        pairs, total=len(sources), description=f"writing {side} records"
-    ):
-        if (width, height) != (annotation.width, annotation.height):
-            raise AnnotationError(f"{annotation.image}: has changed since it was inspected; prepare again")
-        digests.append(_digest(annotation, encoded, side))
-        yield serialize_example(annotation, label_map, encoded=encoded, image_format=image_format, source_id=source_id)
-
-
-def _digest(annotation: Annotation, encoded: bytes, side: str) -> str:
-    """Name the content of one example, wherever its picture lies and whatever it is called."""
-    content = hashlib.sha256(hashlib.sha256(encoded).digest())
-    content.update(np.asarray(annotation.boxes, "<f4").tobytes())
-    content.update(np.array([annotation.difficult, annotation.truncated], np.uint8).tobytes())
-    if np.any(annotation.crowd):
-        content.update(np.asarray(annotation.crowd, np.uint8).tobytes())
-    content.update(json.dumps([annotation.names, annotation.poses, side]).encode())
-    return content.hexdigest()
-
-
 def _joined(digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
+def _names_in(folder: Path | str) -> list[str]:
+    with file_errors(folder):
+        return tf.io.gfile.listdir(str(folder)) if tf.io.gfile.isdir(str(folder)) else []
+
+
+def _all_or_nothing(folder: Path | str) -> AbstractContextManager[Path | str]:
+    """Give a folder to write in, so that what is written is in ``folder`` at the end, or nowhere if anything is raised.
+
+    Where moving is copying, in the file systems of URIs, it is the folder itself.
+    """
+    return _removed_on_error(str(folder)) if is_uri(folder) else _moved_at_the_end(Path(folder))
+
+
 @contextmanager
-def _all_or_nothing(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in; its files move to ``folder`` at the end, or vanish if anything is raised."""
+def _removed_on_error(folder: str) -> Iterator[str]:
+    with file_errors(folder):
+        tf.io.gfile.makedirs(folder)
+    before = set(_names_in(folder))
+    try:
+        yield folder
+    except BaseException:
+        for name in set(_names_in(folder)) - before:
+            tf.io.gfile.remove(f"{folder}/{name}")
+        raise
+
+
+@contextmanager
+def _moved_at_the_end(folder: Path) -> Iterator[Path]:
     made = not folder.exists()
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

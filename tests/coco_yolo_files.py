@@ -48,6 +48,7 @@ def write_coco(file: Path, annotations: Sequence[Annotation], *, images: Path) -
 def write_yolo(folder: Path, annotations: Sequence[Annotation], *, images: Path, digits: int = 6) -> None:
     """Write annotations as YOLO label files, below the folder as the pictures are below ``images``, and data.yaml."""
     names = sorted({name for each in annotations for name in each.names})
+    folder.mkdir(exist_ok=True)
     (folder / "data.yaml").write_text(json.dumps({"names": names}), encoding="utf-8")
     for each in annotations:
         lines = []

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from odml.annotations.contract import AnnotatedSet, Entry, shown
+from odml.annotations.contract import AnnotatedSet, Entry, counted, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
-from odml.annotations.ready_split import first_named, settle
+from odml.annotations.ready_split import SIDES, first_named, settle
 from odml.errors import AnnotationError
 from odml.image_index import ImageIndex
 from odml.images import find_images
@@ -30,7 +30,7 @@ _SIDES = ("x", "y", "width", "height")
 def recognise(annotations: Path, index: ImageIndex) -> str:
     """Say by which files a folder, or a file, is known as COCO, "" if it is not: JSON with COCO's keys."""
     files = [file for file in _find_files(annotations) if _has_keys(file)]
-    return f"{len(files)} JSON files with COCO's keys, first {shown(files[0], annotations)}" if files else ""
+    return f"{counted(files, 'JSON file')} with COCO's keys, first {shown(files[0], annotations)}" if files else ""
 
 
 def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
@@ -55,7 +55,8 @@ def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
         content = _read(file, shown(file, annotations))
         problems += content.problems
         entries += _entries(content, _beside(file, annotations), side)
-    names = [f"{shown(file, annotations)} for {side}" for file, side in sides.items() if side]
+    named = sorted((SIDES.index(side), file) for file, side in sides.items() if side)
+    names = [f"{shown(file, annotations)} for {SIDES[number]}" for number, file in named]
     names += [f"{shown(file, annotations)} passed over" for file in files if file not in sides]
     return AnnotatedSet(tuple(entries), tuple(problems), ", ".join(names))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,11 @@ class AnnotatedSet:
     entries: tuple[Entry, ...]
     problems: tuple[Problem, ...] = ()
     split_origin: str = ""
+
+
+def counted(files: Sequence[Path], noun: str) -> str:
+    """Say how many files there are: "1 XML file", "2 XML files"."""
+    return f"{len(files)} {noun}{'' if len(files) == 1 else 's'}"
 
 
 def shown(file: Path, annotations: Path) -> str:

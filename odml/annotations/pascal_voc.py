@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from lxml import etree
 
-from odml.annotations.contract import AnnotatedSet, Entry, shown
+from odml.annotations.contract import AnnotatedSet, Entry, counted, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
 from odml.annotations.image_sets import read_image_sets
 from odml.boxes import voc_to_xyxy
@@ -27,7 +27,7 @@ def recognise(annotations: Path, index: ImageIndex) -> str:
     """Say by which files a folder is known as Pascal VOC, "" if it is not: XML files with the root <annotation>."""
     files = find_files(annotations)
     first = next((file for file in files if re.search(rb"<annotation[\s>]", _head(file))), None)
-    return f"{len(files)} XML files, first {shown(first, annotations)}" if first else ""
+    return f"{counted(files, 'XML file')}, first {shown(first, annotations)}" if first else ""
 
 
 def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:

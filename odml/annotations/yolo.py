@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from odml.annotations.contract import AnnotatedSet, Entry, shown
+from odml.annotations.contract import AnnotatedSet, Entry, counted, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
 from odml.annotations.ready_split import read_list
 from odml.annotations.yolo_description import find_description, read_description
@@ -32,7 +32,7 @@ def recognise(annotations: Path, index: ImageIndex) -> str:
         return ""
     description = find_description(annotations, index.folder)
     names = f", names in {shown(description, annotations)}" if description else ""
-    return f"{len(files)} txt files, first of labels {shown(first, annotations)}{names}"
+    return f"{counted(files, 'txt file')}, first of labels {shown(first, annotations)}{names}"
 
 
 def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
