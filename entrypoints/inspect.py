@@ -103,17 +103,16 @@ def _log_preview(run: Run, found: Inspection, network: Architecture, *, images: 
 
 def _summary(found: Inspection, statistics: Statistics, page: str) -> str:
     """Say what was found: numbers, a line a kind of problem, the errors and what was mended, the advice, the page."""
-    images, objects, classes = len(statistics.image_sizes), len(statistics.sizes), len(statistics.classes)
     kinds = Counter((problem.severity, problem.kind) for problem in found.problems)
-    return "\n".join(
-        [
-            f"{images} usable images, {objects} objects, {classes} classes",
-            *(f"{severity}: {kind}: {count}" for (severity, kind), count in sorted(kinds.items())),
-            *(f"{problem.severity}: {problem}" for problem in (*found.errors, *found.mended)),
-            *statistics.advice(),
-            page,
-        ]
-    )
+    images, objects, classes = len(statistics.image_sizes), len(statistics.sizes), len(statistics.classes)
+    lines = [f"{images} usable images, {objects} objects, classes: {classes}"]
+    if anchors := statistics.anchors:
+        lines.append(
+            f"{anchors.share:.1%} of the objects overlap an anchor of {anchors.model} by {anchors.threshold} or more"
+        )
+    lines += [f"{severity}: {kind}: {count}" for (severity, kind), count in sorted(kinds.items())]
+    lines += [f"{problem.severity}: {problem}" for problem in (*found.errors, *found.mended)]
+    return "\n".join([*lines, *statistics.advice(), page])
 
 
 if __name__ == "__main__":

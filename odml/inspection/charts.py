@@ -16,6 +16,7 @@ from odml.inspection.statistics import Statistics
 
 _MOST_CLASSES = 40
 _MOST_BARS = 50
+_FEWEST_BARS = 3  # for which there is room, so that one alone is no wall
 _SIZE = (6.4, 3.6)  # inches
 _DPI = 160
 _SKY, _BLUE, _RED = ("#{:02x}{:02x}{:02x}".format(*PALETTE[number]) for number in (1, 4, 5))
@@ -58,11 +59,11 @@ def _classes(axes: Axes, statistics: Statistics) -> None:
         left += counts
     axes.bar_label(bars, [f"{round(count)}" for count in left], padding=4)
     axes.set_yticks(range(len(shown)), labels)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(shown), _FEWEST_BARS) - 0.5, -0.5)
     axes.margins(x=0.12)
     hidden = len(statistics.classes) - len(shown)
     axes.set_title("Objects of each class" + (f", without the {hidden} least frequent" if hidden else ""))
-    axes.legend(frameon=False, loc="lower right")
+    axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
 
 
 def _objects_per_image(axes: Axes, statistics: Statistics) -> None:

@@ -100,6 +100,11 @@ class Statistics:
         """Give the classes with fewer than SELDOM objects, and how many they have."""
         return {name: of.objects for name, of in self.classes.items() if of.objects < SELDOM}
 
+    def hardly_matched(self) -> dict[str, float]:
+        """Give the classes of whose objects less than FEW_MATCHED have an anchor, and that share."""
+        of_class = self.anchors.of_class if self.anchors else {}
+        return {name: of_class[name] for name in self.classes if of_class.get(name, 1.0) < FEW_MATCHED}
+
     def advice(self) -> list[str]:
         """Say in a line each what a user should know before training."""
         lines = []
@@ -113,10 +118,11 @@ class Statistics:
                 f"{self.doubles} of {len(self.image_sizes)} pictures show the same as another; remove them, they count "
                 "double"
             )
-        if self.anchors and self.anchors.share < FEW_MATCHED:
+        if self.anchors and (few := self.hardly_matched()):
+            named = ", ".join(f"{name} ({share:.0%})" for name, share in few.items())
             lines.append(
-                f"only {self.anchors.share:.0%} of the objects overlap an anchor of {self.anchors.model} by "
-                f"{self.anchors.threshold} or more, the others are hard to learn; give a YAML file that extends the "
+                f"classes of which less than half overlap an anchor of {self.anchors.model} by "
+                f"{self.anchors.threshold} or more: {named}; the rest is hard to learn, give a YAML file that extends the "
                 "model with larger images, or with anchors of their sizes and shapes"
             )
         return lines
