@@ -313,8 +313,15 @@ def _build(strategy: tf.distribute.Strategy, job: Job, label_map: LabelMap) -> A
     """Build the network with fresh weights, on all replicas."""
     distribution.require_even_shares(strategy, job.configuration.training.batch_size)
     _set_seed(job.settings.seed)
+    precision = job.configuration.training.precision
+    if precision != "float32" and not tf.config.list_logical_devices("GPU"):
+        logger.warning(
+            "training.precision: %s is for GPUs, and TensorFlow sees none here; most CPUs are slower with it than with "
+            "float32",
+            precision,
+        )
     with strategy.scope():
-        return architectures.build(job.configuration, len(label_map))
+        return architectures.build(job.configuration, len(label_map), precision=precision)
 
 
 def _examine(network: Architecture, data: Dataset, run: Run) -> None:

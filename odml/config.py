@@ -63,13 +63,15 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """The recipe: optimizer, schedule, rates, moving averages of the weights, when it ends, and augmentation.
+    """The recipe: precision, optimizer, schedule, rates, averages of the weights, when it ends, and augmentation.
 
     ``rms_decay`` and ``rms_epsilon`` are RMSProp's only, of the mean of squared gradients and added to it.
-    ``average_decay`` 0 keeps no averages; ``patience`` 0 never ends a training before its steps are done.
+    ``average_decay`` 0 keeps no averages; ``patience`` 0 never ends a training before its steps are done. Of the mixed
+    precisions the convolutions compute with 16 bits; all that a training keeps, and what is made of it, is float32.
     """
 
     batch_size: pydantic.PositiveInt
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
     optimizer: Literal["sgd", "adam", "rmsprop"]
     learning_rate: pydantic.PositiveFloat
     momentum: _Fraction

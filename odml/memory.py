@@ -125,7 +125,7 @@ def trainer(configuration: Configuration, dataset: Dataset, *, frozen_blocks: in
     Call it outside of any strategy's scope: one replica is to be measured.
     """
     recipe = configuration.training
-    network = architectures.build(configuration, len(dataset.label_map))
+    network = architectures.build(configuration, len(dataset.label_map), precision=recipe.precision)
     network.freeze(frozen_blocks)
     averages = WeightAverages(network, recipe.average_decay) if recipe.average_decay else None
     step = training.make_step(network, training.make_optimizer(recipe, network, steps=None), averages)

@@ -112,6 +112,9 @@ def train(
     Whatever ends it, the last step is saved and evaluated. A checkpoint that cannot be written is warned about, and
     training goes on; only the last one must be written.
 
+    Where the optimizer scales the loss, it skips a step whose gradients overflow, and lowers the scale; such a step
+    counts as trained, and its gradient norm in no mean.
+
     All workers end with the same step: when any of them has a request to stop, and when any has the patience exhausted.
     While one saves or evaluates, the others wait. Before that the moving statistics of normalisation, of which each
     replica has its own, become their mean on all of them.
@@ -125,8 +128,9 @@ def train(
         saver: keeps the checkpoints, one for each evaluation at least, and the scores.
         evaluate: called with a step after its checkpoint is written, gives metrics to report.
         report: takes metrics and their step: ``train/loss/total`` and the parts, ``train/learning_rate``,
-            ``train/gradient_norm``, ``train/steps_per_second``, ``train/images_per_second`` (means since the last
-            report, without the time of saving and evaluating), and what ``evaluate`` gives.
+            ``train/gradient_norm``, ``train/loss_scale`` where the loss is scaled, ``train/steps_per_second``,
+            ``train/images_per_second`` (means since the last report, without the time of saving and evaluating), and
+            what ``evaluate`` gives.
         stop: asked after every step.
         batch_size: of the batches, for the advice if memory does not suffice for one.
         name_sources: gives the names of the pictures of a step's batch, for the advice if they cannot be learned.
@@ -215,7 +219,7 @@ def _run(
     batch_size: int,
     name_sources: Callable[[int], Sequence[str]],
 ) -> dict[str, float]:
-    """Train one step, and give its values; raise TrainingError for what a user can do something about."""
+    """Train one step, and give its finite values; raise TrainingError for what a user can do something about."""
     try:
         numbers = {name: float(value) for name, value in train_step(iterator).items()}
     except tf.errors.ResourceExhaustedError as error:
@@ -225,18 +229,23 @@ def _run(
         raise TrainingError(
             f"step {step}: memory does not suffice ({error.message.splitlines()[0]}); give {advice}"
         ) from None
-    if not math.isfinite(numbers["loss/total"] + numbers["gradient_norm"]):
+    is_skipped = numbers.get("loss_scale", 1.0) > 1.0 and not math.isfinite(numbers["gradient_norm"])
+    if not math.isfinite(numbers["loss/total"] + (0.0 if is_skipped else numbers["gradient_norm"])):
         parts = ", ".join(f"{name} {value:g}" for name, value in sorted(numbers.items()) if name != "images")
         pictures = ", ".join(name_sources(step))
         raise TrainingError(
             f"step {step}: the loss or its gradient is not a finite number ({parts}); lower learning_rate, or look for "
             f"odd boxes{f' in {pictures}' if pictures else ''}"
         )
-    return numbers
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) -> keras.optimizers.Optimizer:
-    """Make the optimizer of a recipe, built for the model; its rate follows ``Schedule``."""
+    """Make the optimizer of a recipe, built for the model; its rate follows ``Schedule``.
+
+    For mixed_float16, whose small gradients would vanish, it scales the loss by as much as the gradients bear; a step
+    whose gradients overflow changes no weight (Micikevicius et al. 2018, 3.2).
+    """
     options = {
         "learning_rate": Schedule(recipe, steps=steps),
         "global_clipnorm": recipe.clip_gradient_norm,
@@ -248,6 +257,8 @@ def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) 
         optimizer = _Adam(beta_1=recipe.momentum, **options)
     else:
         optimizer = _RMSprop(rho=recipe.rms_decay, momentum=recipe.momentum, epsilon=recipe.rms_epsilon, **options)
+    if recipe.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name=recipe.optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
 
@@ -313,16 +324,19 @@ def make_step(
     """Make the function that takes an iterator of batches, trains one step, and gives its losses as scalars.
 
     They are ``loss/total`` and its parts, ``gradient_norm`` before clipping, and ``images``, the size of the batch, all
-    of the whole batch that the replicas have parts of. The averages are updated after the step.
+    of the whole batch that the replicas have parts of; and, if the optimizer scales the loss, ``loss_scale``, by which
+    none of them is scaled. The averages are updated after the step.
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
 
     def replica_step(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scale = optimizer.scale_loss(1.0)
         with tf.GradientTape() as tape:
             losses = {name: loss / replicas for name, loss in model.compute_losses(batch).items()}
             total = tf.add_n(list(losses.values()))
-        gradients = tape.gradient(total, [v.value for v in model.trainable_variables])
+            scaled = total * scale
+        gradients = tape.gradient(scaled, [v.value for v in model.trainable_variables])
         images = tf.cast(tf.shape(batch["images"])[0], tf.float32)
         numbers = tf.stack([*losses.values(), total, images])
         # One collective for all.
@@ -336,7 +350,9 @@ def make_step(
             averages.update(step)
         names = [*(f"loss/{name}" for name in losses), "loss/total", "images"]
         values = dict(zip(names, tf.unstack(numbers), strict=True))
-        return values | {"gradient_norm": tf.linalg.global_norm(gradients)}
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            values["loss_scale"] = scale
+        return values | {"gradient_norm": tf.linalg.global_norm(gradients) / scale}
 
     @tf.function(autograph=False)
     def step(iterator: Iterator[Mapping[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
@@ -361,7 +377,8 @@ class _Window:
     def close(self, *, learning_rate: float) -> dict[str, float]:
         seconds = max(self._seconds, 1e-9)
         images = sum(row.pop("images") for row in self._rows)
-        means = {f"train/{name}": sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
+        columns = {name: [row[name] for row in self._rows if name in row] for row in self._rows for name in row}
+        means = {f"train/{name}": sum(column) / len(column) for name, column in columns.items()}
         speeds = {
             "train/learning_rate": learning_rate,
             "train/steps_per_second": len(self._rows) / seconds,

@@ -39,9 +39,9 @@ RECIPE = {"batch_size": BATCH_SIZE, "warmup_steps": 1, "learning_rate": 0.05, "c
 class Counter(keras.Model):
     """Learns how many objects a picture has, by a convolution with normalisation; its loss is a mean over objects."""
 
-    def __init__(self, *, optimizer: str = "sgd", statistics: bool = True) -> None:
+    def __init__(self, *, statistics: bool = True, **recipe: str) -> None:
         super().__init__(name="counter")
-        self.configuration = tiny.configuration(**RECIPE, optimizer=optimizer)
+        self.configuration = tiny.configuration(**RECIPE, **recipe)
         batch_norm = BatchNorm(momentum=0.9, epsilon=1e-3, train=statistics, name="BatchNorm")
         self.conv = ConvBN(8, 3, stride=4, batch_norm=batch_norm, name="Conv")
         self(tf.zeros([1, 64, 64, 3]))
@@ -229,6 +229,8 @@ def main(folder: Path, name: str, *, mirrored: bool) -> None:
     trainings.run("ssd", tiny_ssd, Diary(), steps=3)
     for optimizer in ("adam", "rmsprop"):
         trainings.run(optimizer, partial(Counter, optimizer=optimizer, statistics=False), Diary())
+    # The network itself computes in float32: what is tried is the scaling of its loss.
+    trainings.run("scaled", partial(Counter, precision="mixed_float16", statistics=False), Diary())
     trainings.run("whole", Counter, Diary())
     trainings.run("halves", Counter, Diary(), steps=3, folder=f"{name}-train")
     trainings.run("halves", Counter, Diary(), start=3, folder=f"{name}-train")

@@ -99,6 +99,18 @@ def test_latest_network_comes_back_exactly(saved, network):
         assert np.array_equal(mine.numpy(), theirs.numpy()), mine.path
 
 
+def test_network_trained_with_mixed_precision_comes_back_in_float32(network, tmp_path):
+    mixed = architectures.build(tiny.configuration(precision="mixed_bfloat16"), 2, precision="mixed_bfloat16")
+    for variable, value in zip(mixed.variables, network.variables, strict=True):
+        variable.assign(value)
+    Checkpoints(tmp_path / "train", mixed, tiny.LABEL_MAP, optimizer=optimizer_of(mixed)).save(1)
+    loaded, _, _ = checkpoints.load(tmp_path / "train")
+    images = tf.random.stateless_uniform([1, 64, 64, 3], [1, 2], 0, 255)
+    found, expected = loaded.detect(images), network.detect(images)
+    for name in expected:
+        assert np.array_equal(found[name], expected[name]), name
+
+
 def test_network_of_an_earlier_step(saved):
     loaded, _, step = checkpoints.load(saved, 3)
     assert step == 3

@@ -141,8 +141,8 @@ def test_training_change_of_a_faster_rcnn_leaves_its_family():
         ),
         (
             {"rate": 1},
-            "training.rate: there is no such key (keys here: batch_size, optimizer, learning_rate, momentum, "
-            "rms_decay, rms_epsilon, warmup_steps, schedule, decay_steps, decay_factor, weight_decay, "
+            "training.rate: there is no such key (keys here: batch_size, precision, optimizer, learning_rate, "
+            "momentum, rms_decay, rms_epsilon, warmup_steps, schedule, decay_steps, decay_factor, weight_decay, "
             "clip_gradient_norm, average_decay, "
             "frozen_blocks, checkpoint_every, keep_checkpoints, patience, augmentation)",
         ),

@@ -44,7 +44,7 @@ def states(values: dict[str, np.ndarray], training: str) -> dict[str, np.ndarray
 
 
 @pytest.mark.parametrize("name", SPREAD)
-@pytest.mark.parametrize("training", ["ssd", "adam", "rmsprop"])
+@pytest.mark.parametrize("training", ["ssd", "adam", "rmsprop", "scaled"])
 def test_losses_gradients_and_weights_are_those_of_one_process_with_the_whole_batch(found, training, name):
     alone, spread = found["single"], found[name]
     for metric in ("train/loss/total", "train/gradient_norm", "eval/scores"):
@@ -62,7 +62,7 @@ def test_normalisation_by_the_statistics_of_a_part_of_the_batch_changes_the_loss
     assert np.all(np.abs(spread / alone - 1) > 1e-3)
 
 
-@pytest.mark.parametrize("training", ["whole", "halves", "ssd"])
+@pytest.mark.parametrize("training", ["whole", "halves", "ssd", "scaled"])
 def test_all_replicas_and_workers_end_with_the_same_weights_and_moving_statistics(found, training):
     for path, (one, other) in states(found["mirrored"], training).items():
         assert np.array_equal(one, other), path

@@ -83,9 +83,22 @@ class Diary:
     def reports_of(self, name: str) -> dict[int, float]:
         return {step: metrics[name] for step, metrics in self.reports if name in metrics}
 
-    def train(self, model, *, steps, every=100, eval_every=100, rate=0.1, batches=None, patience=None, **options):
-        optimizer = keras.optimizers.SGD(rate)
-        optimizer.build(model.trainable_variables)
+    def train(
+        self,
+        model,
+        *,
+        steps,
+        every=100,
+        eval_every=100,
+        rate=0.1,
+        optimizer=None,
+        batches=None,
+        patience=None,
+        **options,
+    ):
+        if optimizer is None:
+            optimizer = keras.optimizers.SGD(rate)
+            optimizer.build(model.trainable_variables)
         return train(
             model,
             self.batches() if batches is None else batches,
@@ -412,6 +425,62 @@ def test_large_gradients_are_clipped_to_the_norm_of_the_recipe():
     optimizer = make_optimizer(recipe, model, steps=None)
     optimizer.apply([tf.constant(8.0)], model.trainable_variables)
     assert float(model.slope) == pytest.approx(1 - 0.5)
+
+
+def scaling(model: Slope, **changes) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a recipe, unless changed that for float16, whose loss scale begins at 2**15."""
+    recipe = tiny.configuration(
+        **({"precision": "mixed_float16", "learning_rate": 0.1, "warmup_steps": 0, "momentum": 0.0} | changes)
+    )
+    return make_optimizer(recipe.training, model, steps=None)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_scaled_loss_changes_neither_reports_nor_weights(optimizer):
+    found = {}
+    for precision in ("float32", "mixed_float16"):
+        model, diary = Slope(), Diary()
+        # The gradient, 5, is clipped.
+        recipe = {"optimizer": optimizer, "clip_gradient_norm": 0.5, "precision": precision}
+        diary.train(model, steps=3, optimizer=scaling(model, **recipe))
+        reports = [diary.reports_of(f"train/{name}")[3] for name in ("loss/total", "gradient_norm", "learning_rate")]
+        found[precision] = [float(model.slope), *reports]
+    assert found["mixed_float16"] == pytest.approx(found["float32"], rel=1e-6)
+    assert diary.reports_of("train/loss_scale") == {3: 2.0**15}
+
+
+class Half(Slope):
+    """Its gradient, 3 times the loss scale, has 16 bits: at most 65,504."""
+
+    def compute_losses(self, batch):
+        images = tf.cast(tf.reduce_mean(batch["images"]), tf.float16)
+        return {"half": tf.cast(images * tf.cast(self.slope.value, tf.float16), tf.float32)}
+
+
+def test_step_whose_scaled_gradient_overflows_is_skipped_with_a_lower_scale():
+    model, diary = Half(), Diary()
+    optimizer = scaling(model)
+    assert diary.train(model, steps=2, optimizer=optimizer) == Outcome(step=2, reason="finished")
+    assert float(model.slope) == pytest.approx(1 - 0.1 * 3)
+    assert int(optimizer.iterations) == 1
+    (_, metrics), _ = diary.reports
+    assert (metrics["train/gradient_norm"], metrics["train/loss_scale"]) == (3, (2**15 + 2**14) / 2)
+
+
+def test_gradient_that_no_scale_makes_finite_ends_the_training():
+    model = Edge()
+    with pytest.raises(TrainingError, match=r"^step 16: the loss or its gradient .*, loss_scale 1, "):
+        Diary().train(model, steps=20, optimizer=scaling(model))
+
+
+def test_loss_scale_is_kept_with_the_optimizer(tmp_path):
+    model = Half()
+    optimizer = scaling(model)
+    Diary().train(model, steps=2, optimizer=optimizer)
+    tf.train.Checkpoint(optimizer=optimizer).write(str(tmp_path / "state"))
+    other = scaling(Half())
+    tf.train.Checkpoint(optimizer=other).read(str(tmp_path / "state")).assert_existing_objects_matched()
+    assert [float(other.dynamic_scale), int(other.step_counter), int(other.iterations)] == [2.0**14, 1, 1]
 
 
 NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False, mosaic=0.0)

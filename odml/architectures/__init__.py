@@ -15,13 +15,20 @@ Architecture = SSD | FasterRCNN
 ARCHITECTURES: dict[str, Callable[..., Architecture]] = {"ssd": SSD, "faster_rcnn": FasterRCNN}
 
 
-def build(configuration: Configuration, num_classes: int) -> Architecture:
+def build(configuration: Configuration, num_classes: int, *, precision: str = "float32") -> Architecture:
     """Make the network of a configuration with fresh weights, all of its variables created.
 
     Args:
         num_classes: without background, at least 1.
+        precision: the Keras policy by which features are computed: 16 bits with "mixed_bfloat16" and "mixed_float16".
+            Variables, what the heads predict, losses and detections are float32 always.
     """
-    return ARCHITECTURES[configuration.architecture](configuration, num_classes)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return ARCHITECTURES[configuration.architecture](configuration, num_classes)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def by_slim_name(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:

@@ -35,7 +35,7 @@ class FasterRCNN(keras.Model):
     fixed_size = False
 
     def __init__(self, configuration: FasterRCNNConfiguration, num_classes: int):
-        super().__init__(name=configuration.architecture)
+        super().__init__(name=configuration.architecture, dtype="float32")
         self.configuration = configuration
         self.num_classes = num_classes
         *units, last = UNITS[configuration.backbone]
@@ -47,11 +47,11 @@ class FasterRCNN(keras.Model):
         self.backbone = ResNetV1(units, make_batch_norm=make_batch_norm, name=SCOPES[configuration.backbone])
         self.rpn_conv = Conv(_RPN_FILTERS, 3, activation=tf.nn.relu6, stddev=_RPN_STDDEV, name="Conv")
         shapes = len(configuration.anchors.scales) * len(configuration.anchors.aspect_ratios)
-        self.rpn_boxes = Conv(shapes * 4, 1, stddev=_RPN_STDDEV, name="BoxEncodingPredictor")
-        self.rpn_classes = Conv(shapes * 2, 1, stddev=_RPN_STDDEV, name="ClassPredictor")
+        self.rpn_boxes = Conv(shapes * 4, 1, stddev=_RPN_STDDEV, name="BoxEncodingPredictor", dtype="float32")
+        self.rpn_classes = Conv(shapes * 2, 1, stddev=_RPN_STDDEV, name="ClassPredictor", dtype="float32")
         self.last_stage = last_stage(last, make_batch_norm=make_batch_norm)
-        self.boxes = Dense(num_classes * 4, name="BoxEncodingPredictor")
-        self.classes = Dense(num_classes + 1, name="ClassPredictor")
+        self.boxes = Dense(num_classes * 4, name="BoxEncodingPredictor", dtype="float32")
+        self.classes = Dense(num_classes + 1, name="ClassPredictor", dtype="float32")
         self._make_variables()
 
     def _make_variables(self) -> None:
@@ -104,7 +104,8 @@ class FasterRCNN(keras.Model):
     def _first_stage(self, x: tf.Tensor, *, training: bool) -> tuple[Tensors, tf.Tensor]:
         """Give the first stage's raw outputs, without the anchors, and these [A, 4] in pixels."""
         with keras.name_scope("FirstStageFeatureExtractor"):
-            features = self.backbone(x, training=training)
+            # In 32 bits whatever the backbone computes in: not all devices crop features of 16.
+            features = tf.cast(self.backbone(x, training=training), tf.float32)
         hidden = self.rpn_conv(features)
         with keras.name_scope("FirstStageBoxPredictor"):
             codes, logits = self.rpn_boxes(hidden), self.rpn_classes(hidden)
@@ -148,7 +149,7 @@ class FasterRCNN(keras.Model):
         )
         x = tf.nn.max_pool2d(crops, settings.pool_size, settings.pool_size, "VALID")
         with keras.name_scope("SecondStageFeatureExtractor"), keras.name_scope(self.backbone.name):
-            x = self.last_stage(x, training=training)
+            x = tf.cast(self.last_stage(x, training=training), tf.float32)
         x = tf.reduce_mean(x, axis=[1, 2])  # [B * N, 2048]
         with keras.name_scope("SecondStageBoxPredictor"):
             codes, logits = self.boxes(x), self.classes(x)

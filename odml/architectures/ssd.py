@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -27,7 +28,7 @@ class SSD(keras.Model):
     fixed_size = True  # ``resize`` gives one size for all
 
     def __init__(self, configuration: SSDConfiguration, num_classes: int):
-        super().__init__(name=configuration.architecture)
+        super().__init__(name=configuration.architecture, dtype="float32")
         self.configuration = configuration
         self.num_classes = num_classes
         self.feature_extractor = FeatureExtractor(configuration, name="FeatureExtractor")
@@ -215,13 +216,14 @@ def _extra_layers(
 
 
 class BoxPredictor(keras.layers.Layer):
-    """The heads on one feature map: a box and class logits for each anchor of each cell."""
+    """The heads on one feature map: a box and class logits for each anchor of each cell, always in float32."""
 
     def __init__(self, anchors_per_cell: int, *, num_classes: int, kernel_size: int, **options: Any):
-        super().__init__(**options)
+        super().__init__(dtype="float32", **options)
         self.num_classes = num_classes
-        self.boxes = Conv(anchors_per_cell * 4, kernel_size, stddev=_STDDEV, name="BoxEncodingPredictor")
-        self.classes = Conv(anchors_per_cell * (num_classes + 1), kernel_size, stddev=_STDDEV, name="ClassPredictor")
+        make = partial(Conv, kernel_size=kernel_size, stddev=_STDDEV, dtype="float32")
+        self.boxes = make(anchors_per_cell * 4, name="BoxEncodingPredictor")
+        self.classes = make(anchors_per_cell * (num_classes + 1), name="ClassPredictor")
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Give codes [B, h * w * anchors, 4] and logits [B, h * w * anchors, C + 1] for features [B, h, w, c]."""

@@ -2,11 +2,15 @@
 
 A path such as ``FeatureExtractor/MobilenetV2/Conv/BatchNorm/gamma`` is thus the same in a 2018 checkpoint, in ours
 and in the frozen graph, and no table has to translate it.
+
+Under a Keras policy of mixed precision features have 16 bits. Normalisation is worked out in 32, folded kernels too:
+its variables, and the kernels before it, are not cast when they are read (``autocast``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -34,11 +38,11 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make gamma, beta and the moving statistics, [C] each."""
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer=self.initial_gamma)
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-        self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", trainable=False)
-        self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", trainable=False)
+        add = partial(self.add_weight, shape=(input_shape[-1],), autocast=False)
+        self.gamma = add(name="gamma", initializer=self.initial_gamma)
+        self.beta = add(name="beta", initializer="zeros")
+        self.moving_mean = add(name="moving_mean", initializer="zeros", trainable=False)
+        self.moving_variance = add(name="moving_variance", initializer="ones", trainable=False)
 
     def is_fixed(self, training: bool) -> bool:
         """Say whether the moving statistics are used, and stay as they are."""
@@ -53,7 +57,7 @@ class BatchNorm(keras.layers.Layer):
         """Normalise x."""
         if self.is_fixed(training):
             scale, shift = self.fold()
-            return x * scale + shift
+            return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
         gamma, beta = tf.convert_to_tensor(self.gamma.value), tf.convert_to_tensor(self.beta.value)
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=self.epsilon, is_training=True)
         for moving, current in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -94,7 +98,7 @@ class ConvBN(keras.layers.Layer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the kernel [K, K, C, filters]."""
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
-        self.kernel = self.add_weight(name="weights", shape=shape, initializer=self.initializer)
+        self.kernel = self.add_weight(name="weights", shape=shape, initializer=self.initializer, autocast=False)
         # A folded normalisation is never called, so nothing else would make its variables.
         self.batch_norm.build((None, None, None, self.filters))
 
@@ -102,7 +106,7 @@ class ConvBN(keras.layers.Layer):
         """Give [B, ceil(H / stride), ceil(W / stride), filters] for x [B, H, W, C]."""
         if self.batch_norm.is_fixed(training):
             scale, shift = self.batch_norm.fold()
-            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), shift)
+            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), tf.cast(shift, x.dtype))
         else:
             x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
         return x if self.activation is None else self.activation(x)
@@ -111,6 +115,7 @@ class ConvBN(keras.layers.Layer):
         if self.margin:
             sides = [self.margin, self.margin]
             x = tf.pad(x, [[0, 0], sides, sides, [0, 0]])
+        kernel = tf.cast(kernel, x.dtype)
         return tf.nn.conv2d(x, kernel, strides=self.stride, padding="VALID" if self.margin else "SAME")
 
 
@@ -127,19 +132,23 @@ class DepthwiseConvBN(keras.layers.Layer):
         """Make the kernel [3, 3, C, 1]."""
         channels = input_shape[-1]
         assert channels
-        self.kernel = self.add_weight(name="depthwise_weights", shape=(3, 3, channels, 1), initializer=self.initializer)
+        shape = (3, 3, channels, 1)
+        self.kernel = self.add_weight(
+            name="depthwise_weights", shape=shape, initializer=self.initializer, autocast=False
+        )
         self.batch_norm.build((None, None, None, channels))
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), C] for x [B, H, W, C]."""
         if self.batch_norm.is_fixed(training):
             scale, shift = self.batch_norm.fold()
-            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), shift)
+            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), tf.cast(shift, x.dtype))
         else:
             x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
         return tf.nn.relu6(x)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        kernel = tf.cast(kernel, x.dtype)
         return tf.nn.depthwise_conv2d(x, kernel, strides=[1, self.stride, self.stride, 1], padding="SAME")
 
 

@@ -102,6 +102,16 @@ def test_training_ends_by_saying_where_its_checkpoints_are(finished):
     assert finished.run.info.status == "FINISHED"
 
 
+def test_precision_for_gpus_is_warned_about_where_there_is_none(dataset, caplog):
+    (dataset.folder.parent / "mixed.yml").write_text("extends: tiny.yml\ntraining: {precision: mixed_bfloat16}\n")
+    result = run("--model", "mixed.yml", "--train-steps", "1")
+    assert result.exit_code == 0, result.output
+    assert [message for message in caplog.messages if "precision" in message] == [
+        "training.precision: mixed_bfloat16 is for GPUs, and TensorFlow sees none here; most CPUs are slower with it "
+        "than with float32"
+    ]
+
+
 def test_run_is_tagged_with_what_it_was_and_came_from(finished):
     tags = {name: value for name, value in finished.run.data.tags.items() if name.startswith("odml.")}
     assert {name: tags[name] for name in tags if name not in OF_THE_MACHINE} == {
