@@ -1,4 +1,7 @@
 import json
+import logging
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +11,12 @@ from PIL import Image
 
 from odml import preparation
 from odml.errors import AnnotationError, ConfigurationError, ImageError, RecordError
-from odml.images import read_image
+from odml.images import encode_upright, read_image
 from odml.inspection import inspect
 from odml.preparation import by_source_id, class_table, metrics, sample_sheet, usable_annotations, write_dataset
-from odml.records import Dataset, parse_example, read_annotations
+from odml.records import Dataset, parse_example, read_annotations, serialize_example
 from odml.structures import Annotation, LabelMap
+from tests.coco_yolo_files import write_coco, write_yolo
 from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
 
 SPLIT = {"a.png": "train", "b.png": "val", "in/c.jpg": "train"}
@@ -236,6 +240,175 @@ def test_nothing_is_told_of_a_validation_that_nobody_asked_for(
     assert caplog.messages == []
 
 
+def test_a_test_gets_records_of_its_own_and_rows_in_the_tables(folder: AnnotatedFolder, tmp_path: Path):
+    split = {**SPLIT, "in/c.jpg": "test"}
+    dataset = write_dataset(sources_of(folder), split, tmp_path / "records", seed=0)
+    records = (*dataset.train_records, *dataset.val_records, *dataset.test_records)
+    assert [Path(path).name for path in records] == ["train-1-1.tfrecord", "val-1-1.tfrecord", "test-1-1.tfrecord"]
+    assert (dataset.train_examples, dataset.val_examples, dataset.test_examples) == (1, 1, 1)
+    sources = sources_of(folder)
+    assert class_table(sources, split)[1] == {
+        "class": "dog",
+        "train_images": 1,
+        "train_objects": 1,
+        "val_images": 0,
+        "val_objects": 0,
+        "test_images": 1,
+        "test_objects": 1,
+    }
+    assert metrics(sources, split)["data/test_images"] == 1
+
+
+def test_old_records_of_a_test_are_not_overwritten(folder: AnnotatedFolder, tmp_path: Path):
+    target = tmp_path / "records"
+    target.mkdir()
+    (target / "test-1-2.tfrecord").touch()
+    with pytest.raises(RecordError, match=r"test-1-2.tfrecord: exists and is not overwritten"):
+        written(folder, target)
+
+
+def frames(tmp_path: Path) -> AnnotatedFolder:
+    """Two pictures each of four videos."""
+    folder = AnnotatedFolder(tmp_path)
+    for video in "abcd":
+        for number in range(2):
+            folder.add(f"{video}_{number}", voc_object())
+    return folder
+
+
+def test_pictures_of_a_group_stay_on_one_side(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    sources = sources_of(frames(tmp_path))
+    with caplog.at_level(logging.INFO, "odml.preparation"):
+        split = preparation.split_sources(sources, val_split=25, seed=1, group_by="^[a-z]")
+    for video in "abcd":
+        assert split[f"{video}_0.png"] == split[f"{video}_1.png"]
+    assert caplog.messages == [
+        "group_by: 8 pictures in 4 groups, 0 without one",
+        "split: 6 train, 2 val (drawn with val_split=25, test_split=0, seed=1)",
+    ]
+
+
+def test_an_expression_that_finds_nothing_is_an_error(folder: AnnotatedFolder):
+    with pytest.raises(ConfigurationError) as error:
+        preparation.split_sources(sources_of(folder), val_split=50, seed=0, group_by="video")
+    assert str(error.value) == "group_by: 'video' is in no file name, such as a.png; correct it"
+
+
+def test_pictures_of_the_same_pixels_stay_on_one_side(tmp_path: Path):
+    folder = AnnotatedFolder(tmp_path)
+    for number in range(8):
+        folder.add(str(number), voc_object())
+    for number in (0, 2, 4, 6):
+        shutil.copy(folder.images / f"{number}.png", folder.images / f"{number + 1}.png")
+    inspection = inspect(folder.images, folder.annotations)
+    sources = by_source_id(inspection.annotations, folder.images)
+    for seed in range(5):
+        split = preparation.split_sources(sources, val_split=50, seed=seed, digests=inspection.digests)
+        assert all(split[f"{number}.png"] == split[f"{number + 1}.png"] for number in (0, 2, 4, 6))
+        assert sorted(split.values()) == ["train"] * 4 + ["val"] * 4
+
+
+def test_the_split_that_the_set_brings_is_followed_and_told(folder: AnnotatedFolder, caplog: pytest.LogCaptureFixture):
+    main = folder.annotations / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (main / "train.txt").write_text("a")
+    (main / "val.txt").write_text("b")
+    inspection = inspect(folder.images, folder.annotations)
+    sources = by_source_id(inspection.annotations, folder.images)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "odml.preparation"):
+        assert preparation.ready_split(sources, inspection) == {"a.png": "train", "b.png": "val"}
+    assert caplog.messages == [
+        "split: 1 train, 1 val (as it is in annotations/ImageSets/Main (train.txt for train, val.txt for val); "
+        "val_split, test_split and group_by do not count)",
+        "1 of 3 pictures are on no side of it, first: in/c.jpg; they are left out",
+        "validation has no object of these classes: cat, dog",
+    ]
+
+
+def test_a_picture_on_both_sides_of_a_ready_split_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = AnnotatedFolder(tmp_path)
+    for stem in "ab":
+        folder.add(stem, voc_object())
+    shutil.copy(folder.images / "a.png", folder.images / "b.png")
+    inspection = inspect(folder.images, folder.annotations)
+    sides = {each.image: side for each, side in zip(inspection.annotations, ("train", "val"), strict=True)}
+    sources = by_source_id(inspection.annotations, folder.images)
+    caplog.clear()
+    preparation.ready_split(sources, replace(inspection, sides=sides, split_origin="lists"))
+    assert caplog.messages == ["validation and test have 1 of the pictures that training has, first: b.png"]
+
+
+def test_a_ready_split_with_nothing_to_train_on_is_an_error(folder: AnnotatedFolder):
+    inspection = replace(inspect(folder.images, folder.annotations), split_origin="lists")
+    with pytest.raises(AnnotationError) as error:
+        preparation.ready_split(by_source_id(inspection.annotations, folder.images), inspection)
+    assert str(error.value) == "lists: no usable picture is for training; correct the split"
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "{}/a.txt"}, "val_list: is missing; give train_list and val_list, or none of the lists"),
+        ({"test": "{}/a.txt"}, "train_list: is missing; give train_list and val_list, or none of the lists"),
+        (
+            {"train": "{}/a.txt", "val": "{}/no.txt"},
+            "val_list: there is no file {}/no.txt; give one with a picture a line",
+        ),
+    ],
+)
+def test_lists_that_do_not_go_together_are_an_error(tmp_path: Path, lists: dict[str, str], message: str):
+    (tmp_path / "a.txt").touch()
+    given = {f"{side}_list": lists.get(side, "").format(tmp_path) for side in ("train", "val", "test")}
+    with pytest.raises(ConfigurationError) as error:
+        preparation.list_files(**given)
+    assert str(error.value) == message.format(tmp_path)
+
+
+def test_shares_of_more_than_all_pictures_are_an_error():
+    with pytest.raises(ConfigurationError) as error:
+        preparation.require_split(val_split=80, test_split=30, group_by="")
+    assert str(error.value) == ("val_split and test_split: 80 and 30 are more than 100 percent together; lower one")
+
+
+def serialized(sources: dict[str, Annotation]) -> list[bytes]:
+    label_map = LabelMap.of(name for each in sources.values() for name in each.names)
+    examples = []
+    for source_id, each in sources.items():
+        encoded, image_format, _, _ = encode_upright(each.image)
+        examples.append(
+            serialize_example(each, label_map, encoded=encoded, image_format=image_format, source_id=source_id)
+        )
+    return examples
+
+
+@pytest.mark.parametrize("write", [write_coco, write_yolo])
+def test_examples_are_the_same_byte_for_byte_whatever_the_format(folder: AnnotatedFolder, tmp_path: Path, write):
+    sources = sources_of(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "set.json" if write is write_coco else other, list(sources.values()), images=folder.images)
+    found = by_source_id(inspect(folder.images, other).annotations, folder.images)
+    assert serialized(found) == serialized(sources)
+
+
+@pytest.mark.parametrize("write", [write_coco, write_yolo])
+def test_examples_of_real_pictures_are_the_same_whatever_the_format(shared: Path, tmp_path: Path, write):
+    data = shared / "data" / "raccoon"
+    images, annotations = tmp_path / "images", tmp_path / "annotations"
+    for folder, suffix in ((images, "jpg"), (annotations, "xml")):
+        folder.mkdir()
+        for number in range(1, 21):
+            shutil.copy(data / folder.name / f"raccoon-{number}.{suffix}", folder)
+    # Neither COCO nor YOLO can say that an object is truncated.
+    voc = [replace(each, truncated=None) for each in inspect(images, annotations).annotations]
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "set.json" if write is write_coco else other, voc, images=images)
+    found = by_source_id(inspect(images, other).annotations, images)
+    assert serialized(found) == serialized(by_source_id(voc, images))
+
+
 def test_samples_are_drawn_on_one_sheet(folder: AnnotatedFolder):
     sheet = sample_sheet(sources_of(folder), LabelMap(("cat", "dog")), seed=0)
     assert sheet.mode == "RGB"
@@ -248,7 +421,7 @@ def test_errors_are_left_out_and_counted_when_skipping(folder: AnnotatedFolder, 
     caplog.clear()
     assert len(usable_annotations(inspection, on_error="skip")) == 4
     assert caplog.messages == [
-        "left out annotation files: 1, single objects: 1 (2 errors in 2 files, first: annotations/d.xml: object 1: "
+        "left out pictures: 1, single objects: 1 (2 errors in 2 files, first: annotations/d.xml: object 1: "
         "xmax 3 is not greater than xmin 9; remove or fix the box)"
     ]
     with pytest.raises(AnnotationError, match=r"2 errors in 2 files"):
