@@ -1,4 +1,7 @@
-"""Files from the network: resumed where an earlier try ended, verified, and there only once they are complete."""
+"""Files from the network: resumed where an earlier try ended, verified, and there only once they are complete.
+
+What comes packed is unpacked here too.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
+import tarfile
+import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -19,6 +28,25 @@ from odml.progress import progress
 
 _MIB = 2**20
 _TIMEOUT = 30.0  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file in the network; ``sha256`` None: its publisher tells none."""
+
+    address: str
+    sha256: str | None
+
+    @property
+    def name(self) -> str:
+        """Its name in the cache, too."""
+        return self.address.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """Give the folder that downloads are kept in: ``$ODML_CACHE``, else ``odml`` in the user's cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "odml"
+    return Path(os.environ.get("ODML_CACHE") or home).expanduser()
 
 
 def download(address: str, path: Path, *, sha256: str | None) -> Path:
@@ -41,14 +69,71 @@ def download(address: str, path: Path, *, sha256: str | None) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_name(f"{path.name}.partial").open("ab") as partial:
+        with _lone(path.with_name(f"{path.name}.partial")) as partial:
             # Runs that start together fetch a file once; those that waited find it complete.
-            fcntl.flock(partial, fcntl.LOCK_EX)
             if not path.is_file():
                 _complete(address, partial, path, sha256)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(f"{address}: cannot be downloaded into {path.parent} ({_reason(error)})") from None
     return path
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder whole or not at all: the block fills one beside it, which at the block's end takes its name.
+
+    If another process has made the folder meanwhile, that one stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield part
+        part.chmod(0o755)  # mkdtemp's own is for this user alone
+        if not folder.exists():
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar archive, compressed or not, into a folder.
+
+    Raises:
+        DownloadError: the archive is damaged, cannot be written here, or holds what would lie outside of the folder.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            for member in progress(tar, total=None, description=f"unpacking {archive.name}, files"):
+                tar.extract(member, folder, filter="data")
+    except tarfile.FilterError as error:
+        raise DownloadError(f"{archive}: is not unpacked, as it would write elsewhere ({error}); remove it") from None
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise DownloadError(f"{archive}: is damaged ({_reason(error)}); remove it, and it is downloaded anew") from None
+    except OSError as error:
+        raise DownloadError(f"{archive}: cannot be unpacked into {folder.parent} ({_reason(error)})") from None
+
+
+@contextmanager
+def _lone(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to append to, for this process alone; it is made if missing, and not left behind empty."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not _is_at(file, path):  # another has completed or removed it meanwhile
+            with _lone(path) as anew:
+                yield anew
+            return
+        try:
+            yield file
+        finally:
+            if _is_at(file, path) and not path.stat().st_size:
+                path.unlink()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _complete(address: str, partial: BinaryIO, path: Path, sha256: str | None) -> None:

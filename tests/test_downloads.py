@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
+import tarfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from odml.downloads import download
+from odml.downloads import download, new_folder, unpack
 from odml.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks
@@ -176,7 +178,13 @@ def test_server_that_does_not_answer(path):
     assert message_of("http://127.0.0.1:1/weights.tar.gz", path) == (
         f"http://127.0.0.1:1/weights.tar.gz: cannot be downloaded into {path.parent} (Connection refused)"
     )
-    assert not path.exists()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_connection_that_is_lost_before_the_first_byte_leaves_nothing(server, path):
+    server.cut_after = 0
+    assert message_of(server.address, path).endswith("after 0 of 3072000 bytes; try again to go on from there)")
+    assert list(path.parent.iterdir()) == []
 
 
 def test_file_that_the_server_does_not_have(server, path):
@@ -197,3 +205,73 @@ def test_progress_counts_megabytes(server, path, monkeypatch, caplog):
         download(server.address, path, sha256=DIGEST)
     lines = [record.getMessage().split(", ")[:2] for record in caplog.records]
     assert lines == [["weights.tar.gz", "MiB: 2 of 3 (67%)"], ["weights.tar.gz", "MiB: 3 of 3 (100%)"]]
+
+
+def archive_of(path: Path, *members: tarfile.TarInfo, mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:
+        for member in members:
+            member.size = len(CONTENT) if member.isreg() else 0
+            tar.addfile(member, io.BytesIO(CONTENT))
+    return path
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return member
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_archive_is_unpacked(tmp_path, mode):
+    unpack(archive_of(tmp_path / "a.tar", tarfile.TarInfo("some/file"), mode=mode), tmp_path / "there")
+    assert (tmp_path / "there/some/file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [
+        (tarfile.TarInfo("../evil"), "'../evil' would be extracted to '{folder}/evil', which is outside"),
+        (link("evil", "../.."), "'evil' would link to '{folder.parent}', which is outside"),
+        (link("evil", "/etc"), "'evil' is a link to an absolute path"),
+    ],
+)
+def test_archive_that_would_write_elsewhere_is_refused(tmp_path, member, reason):
+    archive = archive_of(tmp_path / "a.tar.gz", member)
+    with pytest.raises(DownloadError) as raised:
+        unpack(archive, tmp_path / "there")
+    assert str(raised.value).startswith(
+        f"{archive}: is not unpacked, as it would write elsewhere ({reason.format(folder=tmp_path)}"
+    )
+    assert not (tmp_path / "evil").exists()
+
+
+def test_damaged_archive(tmp_path):
+    archive = archive_of(tmp_path / "a.tar.gz", tarfile.TarInfo("file"))
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    with pytest.raises(DownloadError, match=rf"^{archive}: is damaged \(.+\); remove it, and it is downloaded anew$"):
+        unpack(archive, tmp_path / "there")
+
+
+def test_folder_is_made_whole(tmp_path):
+    with new_folder(tmp_path / "new") as part:
+        (part / "file").write_text("text")
+        assert not (tmp_path / "new").exists()
+    assert [each.name for each in tmp_path.rglob("*")] == ["new", "file"]
+
+
+def test_folder_is_not_made_at_all_if_the_work_fails(tmp_path):
+    def work():
+        with new_folder(tmp_path / "new") as part:
+            (part / "file").write_text("text")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_another_process_has_made_stays(tmp_path):
+    with new_folder(tmp_path / "new"):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new/theirs").write_text("text")
+    assert [each.name for each in tmp_path.rglob("*")] == ["new", "theirs"]

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "images": "errors",
     "image_index": "images",
     "annotations": "structures boxes errors images image_index",
-    "known_datasets": "structures boxes errors images annotations",
+    "known_datasets": "downloads structures boxes errors images annotations progress",
     "splitting": "annotations errors",
     "records": "structures boxes errors images",
     "evaluation": "structures errors",

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from odml.config import Configuration
-from odml.downloads import download
+from odml.downloads import Published, cache_folder, download
 from odml.errors import DownloadError, WeightsError
-
-
-@dataclass(frozen=True)
-class Published:
-    """A file in the network; ``sha256`` None: its publisher tells none."""
-
-    address: str
-    sha256: str | None
-
-    @property
-    def name(self) -> str:
-        """Its name in the cache, too."""
-        return self.address.rsplit("/", 1)[-1]
-
 
 _ZOO = "http://download.tensorflow.org/models/object_detection"
 # The detectors that were released in 2018, by architecture and backbone.
@@ -91,5 +76,4 @@ def _folder(weights: str) -> Path:
     """Give the cache: for ``imagenet`` Keras' own, as other programs may have filled it already."""
     if weights == "imagenet":
         return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "odml"
-    return Path(os.environ.get("ODML_CACHE") or home).expanduser()
+    return cache_folder()

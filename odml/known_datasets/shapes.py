@@ -1,4 +1,4 @@
-"""Data sets that odml has without being given one: here, shapes that it draws itself.
+"""Pictures of shapes that odml draws itself.
 
 The shapes are learnable from scratch by a small detector, as the demonstration and the tests need it, but not by
 colour alone: colour, size and rotation say nothing of the class, the ground is textured, and objects hide parts of
@@ -18,6 +18,7 @@ from lxml import etree
 from PIL import Image, ImageDraw
 
 from odml.errors import ConfigurationError
+from odml.progress import progress
 from odml.structures import Annotation
 
 _BACKGROUND_SHARE = 0.06  # of the pictures have no object
@@ -71,7 +72,7 @@ def draw_shapes(folder: Path, *, images: int, seed: int, size: tuple[int, int] =
         each.mkdir(parents=True, exist_ok=True)
         if any(each.iterdir()):
             raise ConfigurationError(f"{each}: the folder is not empty; give a new one, or remove what is in it")
-    for number in range(images):
+    for number in progress(range(images), total=images, description="drawing pictures"):
         rng = np.random.default_rng([seed, number])
         pixels, shapes = draw_picture(rng, *_picture_size(rng, *size))
         picture = pictures / f"shapes_{number + 1:05}.jpg"

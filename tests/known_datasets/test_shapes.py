@@ -4,7 +4,7 @@ from lxml import etree
 from PIL import Image
 
 from odml.errors import ConfigurationError
-from odml.known_datasets import OUTLINES, Shape, draw_picture, draw_shapes
+from odml.known_datasets.shapes import OUTLINES, Shape, draw_picture, draw_shapes
 
 SINGLE_OBJECT_SEED = 7  # its first picture is one square on a quiet ground
 
