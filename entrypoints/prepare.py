@@ -40,7 +40,32 @@ if TYPE_CHECKING:
 )
 @on_error_option
 @fix_option
-@click.option("--output-dir", default="", help="Folder that gets the records too; by default only the run has them.")
+@click.option(
+    "--output-dir",
+    default="",
+    help="Folder, or URI that TensorFlow writes to (gs://bucket/folder), that gets the records; the run then keeps "
+    "only their description, and by default the records too.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=-1),
+    default=-1,
+    show_default=True,
+    help="Processes that write records at once; -1: one a core where there is enough to write.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="Who writes the records: this machine, or Apache Spark (needs pyspark: the extra odml[spark]).",
+)
+@click.option(
+    "--spark-master",
+    default="local[*]",
+    show_default=True,
+    help="Spark's master, such as local[2] or spark://host:7077; its workers must reach the images and output_dir.",
+)
 def prepare(
     images: Path,
     annotations: Path,
@@ -58,16 +83,21 @@ def prepare(
     on_error: str,
     fix: Fix,
     output_dir: str,
+    workers: int,
+    engine: str,
+    spark_master: str,
 ) -> None:
     """Check annotated pictures and turn them into records, split into training and validation."""
     from entrypoints.inspection_run import log_inspection
     from odml import preparation
+    from odml.engines import find_engine
     from odml.inspection import inspect
     from odml.inspection.statistics import summarize
     from odml.tracking.runs import start_run
 
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
-    preparation.require_room(Path(output_dir) if output_dir else None, output_prefix=output_prefix)
+    preparation.require_room(output_dir, output_prefix=output_prefix)
+    writers = find_engine(engine, workers=workers, spark_master=spark_master)
     preparation.require_split(val_split=val_split, test_split=test_split, group_by=group_by)
     lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
     with start_run("prepare") as run:
@@ -94,14 +124,14 @@ def prepare(
         dataset = preparation.write_dataset(
             sources,
             split,
-            Path(output_dir) if output_dir else run.artifact_folder("dataset").path,
+            run.artifact_folder("dataset").path,
             seed=seed,
             name=name,
             output_prefix=output_prefix,
             max_file_size=max_file_size,
+            records_folder=output_dir,
+            engine=writers,
         )
-        for path in dataset.files if output_dir else ():
-            run.log_artifact(path, "dataset")
         run.log_metrics(preparation.metrics(sources, split))
         run.log_table(preparation.class_table(sources, split), "class_counts.json")
         run.log_picture(preparation.sample_sheet(sources, dataset.label_map, seed=seed), "samples.png")

@@ -21,6 +21,7 @@ from odml.errors import RecordError
 from odml.records import Dataset, parse_example
 
 _SHUFFLE_BYTES = 256 * 1024 * 1024
+_FILES_AT_ONCE = 16
 _MOSAIC = 4  # pictures
 _MIN_SIDE = 1e-3  # of the image; what a crop leaves of a thin box can round to nothing
 
@@ -48,8 +49,9 @@ def training_batches(
         augment: which random changes to make.
         start: how many batches come before the first; what follows is the same as after them.
 
-    Every epoch shows each example once; a batch may span two epochs. The shuffle buffer holds encoded pictures, at most
-    256 MB of them. The global seed of TensorFlow has a part in the order, and must not be 0.
+    Every epoch shows each example once; a batch may span two epochs. An epoch draws the order of the files, reads up to
+    16 of them by turns, an example of each, and shuffles these in a buffer, which holds encoded pictures, at most 256 MB
+    of them. The global seed of TensorFlow has a part in the order, and must not be 0.
 
     Raises:
         RecordError: no training records.
@@ -90,19 +92,19 @@ def _shuffled(dataset: Dataset, *, seed: int, start: int) -> tf.data.Dataset:
     """Give endless serialized examples, every epoch in an order of its own, from so many examples on."""
     if not dataset.train_examples:
         raise RecordError(f"{dataset.folder}: has no training records; prepare it with a val_split below 100")
-    records, buffer_size = _read(dataset.train_records), _shuffle_size(dataset)
+    files, buffer_size = [str(path) for path in dataset.train_records], _shuffle_size(dataset)
 
     @tf.autograph.experimental.do_not_convert
     def shuffle(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.stateless_uniform([], [seed, epoch], minval=1, maxval=2**31 - 1, dtype=tf.int64)
-        return records.shuffle(buffer_size, seed=order, reshuffle_each_iteration=False)
+        return _interleaved(files, order).shuffle(buffer_size, seed=order, reshuffle_each_iteration=False)
 
     epoch, within = divmod(start, dataset.train_examples)
     return tf.data.Dataset.counter(epoch).flat_map(shuffle).skip(within)
 
 
 def evaluation_batches(
-    records: Sequence[Path], *, batch_size: int, resize: Resize, examples: int | None = None
+    records: Sequence[Path | str], *, batch_size: int, resize: Resize, examples: int | None = None
 ) -> tf.data.Dataset:
     """Give the first ``examples`` (None: all) examples in the records' order, none dropped, the last batch smaller.
 
@@ -130,17 +132,28 @@ def evaluation_batches(
     return loaded.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def read_images(records: Sequence[Path], examples: int) -> list[tf.Tensor]:
+def read_images(records: Sequence[Path | str], examples: int) -> list[tf.Tensor]:
     """Decode the first pictures of the records, uint8 [H, W, 3] in their original sizes."""
     return [_decode(parse_example(serialized)["encoded"]) for serialized in _read(records).take(examples)]
 
 
-def _read(records: Sequence[Path]) -> tf.data.Dataset:
+def _interleaved(files: Sequence[str], seed: tf.Tensor) -> tf.data.Dataset:
+    """Give the examples of files in a drawn order, of several files by turns: of one file as they are in it."""
+    ordered = tf.data.Dataset.from_tensor_slices(files).shuffle(len(files), seed=seed, reshuffle_each_iteration=False)
+    return ordered.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=min(len(files), _FILES_AT_ONCE),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _read(records: Sequence[Path | str]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset([str(path) for path in records])
 
 
 def _shuffle_size(dataset: Dataset) -> int:
-    mean_bytes = sum(path.stat().st_size for path in dataset.train_records) / dataset.train_examples
+    mean_bytes = sum(tf.io.gfile.stat(str(path)).length for path in dataset.train_records) / dataset.train_examples
     return max(1, min(dataset.train_examples, int(_SHUFFLE_BYTES / mean_bytes)))
 
 

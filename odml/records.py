@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,7 @@ DATASET_FILE = "dataset.yml"
 LABELS_FILE = "labels.pbtxt"
 SPLIT_FILE = "split.json"
 
-_MEGABYTE = 1024 * 1024
-_RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
+RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
 _BOX_KEYS = ("ymin", "xmin", "ymax", "xmax")
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature((), tf.string),
@@ -45,33 +46,26 @@ _FEATURES = {
 class Dataset:
     """Prepared records of one annotated set, as a folder's dataset.yml and labels.pbtxt describe them.
 
-    ``train_records``, ``val_records`` and ``test_records`` are files in reading order; the examples are those in all of
-    them together. Most sets have no test examples: then there are no ``test_records``, and they are not in dataset.yml.
-    ``digest`` names the content, ``name`` is what people call it; they are "" where dataset.yml, written by another
-    program, does not tell them.
+    ``train_records``, ``val_records`` and ``test_records`` are files in reading order, paths or the URIs of another
+    file system; the examples are those in all of them together. Most sets have no test examples: then there are no
+    ``test_records``, and they are not in dataset.yml. ``digest`` names the content, ``name`` is what people call it;
+    they are "" where dataset.yml, written by another program, does not tell them.
     """
 
     folder: Path
     label_map: LabelMap
-    train_records: tuple[Path, ...]
-    val_records: tuple[Path, ...]
+    train_records: tuple[Path | str, ...]
+    val_records: tuple[Path | str, ...]
     train_examples: int
     val_examples: int
     digest: str
     name: str = ""
-    test_records: tuple[Path, ...] = ()
+    test_records: tuple[Path | str, ...] = ()
     test_examples: int = 0
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files of the data set that are in its folder, dataset.yml last."""
-        beside = (self.folder / name for name in (SPLIT_FILE, LABELS_FILE, DATASET_FILE))
-        records = (*self.train_records, *self.val_records, *self.test_records)
-        return (*records, *(path for path in beside if path.exists()))
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """Read what a folder of records holds.
+    """Read what a folder of records holds, or one that describes records which lie in another place.
 
     Raises:
         RecordError: dataset.yml, labels.pbtxt or records are missing, damaged or contradict each other.
@@ -84,6 +78,8 @@ def open_dataset(folder: Path) -> Dataset:
             f"{path}: num_classes is {description['num_classes']}, but {LABELS_FILE} has {len(label_map)}; "
             f"prepare the records again or correct the wrong one"
         )
+    if "records_folder" in description:
+        _require_same(description, path)
     has_test = "test_examples" in description or "test_records" in description
     return Dataset(
         folder=folder,
@@ -128,7 +124,7 @@ def _flags(stated: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     return tf.pad(stated, [[0, count - tf.size(stated)]]) > 0
 
 
-def read_annotations(records: Sequence[Path], label_map: LabelMap) -> Iterator[Annotation]:
+def read_annotations(records: Sequence[Path | str], label_map: LabelMap) -> Iterator[Annotation]:
     """Read the ground truth of records; an annotation's ``image`` is the example's source id.
 
     Raises:
@@ -184,42 +180,88 @@ def serialize_example(
 
 
 def write_records(
-    serialized: Iterable[bytes], folder: Path, name: str, *, count: int, max_file_size: int
-) -> tuple[Path, ...]:
-    """Write examples to files ``<name>-<first>-<last>.tfrecord``, numbered from 1 and padded to the width of ``count``.
+    serialized: Iterable[bytes],
+    folder: Path | str,
+    name: str,
+    *,
+    count: int,
+    max_file_size: int,
+    first: int = 1,
+    last: int | None = None,
+) -> tuple[Path | str, ...]:
+    """Write examples to files ``<name>-<first>-<last>.tfrecord``, padded to the width of ``count``.
 
     The examples are read as a stream, so that memory holds one at a time.
 
     Args:
-        serialized: exactly ``count`` examples; none gives no file.
-        folder: where the files go; it exists.
+        serialized: the examples ``first`` to ``last``; none gives no file.
+        folder: where the files go, a path or a URI that TensorFlow knows; it exists.
         name: "train", "val" or "test", with the user's prefix.
-        count: how many examples come.
+        count: how many examples there are in all.
         max_file_size: megabytes; a file ends before the example that would exceed it. 0 is no limit.
+        first: the number of the first example, from 1.
+        last: the number of the last one; None: it is ``count``.
+    Raises:
+        RecordError: the folder cannot be written to.
     """
-    limit = max_file_size * _MEGABYTE if max_file_size else math.inf
-    part = folder / f"{name}.part"
-    paths: list[Path] = []
+    limit, digits, last = megabytes(max_file_size), len(str(count)), last or count
     stream = iter(serialized)
-    example, first = next(stream, None), 1
+    example = next(stream, None)
+    paths: list[Path | str] = []
     while example is not None:
+        # Its last name from the start, if it becomes no shorter than foreseen: where renaming is copying, that counts.
+        path = join(folder, f"{name}-{first:0{digits}}-{last:0{digits}}.tfrecord")
         written, size = 0, 0
-        with tf.io.TFRecordWriter(str(part)) as writer:
-            while example is not None and (not written or size + len(example) + _RECORD_OVERHEAD <= limit):
+        with file_errors(path), tf.io.TFRecordWriter(str(path)) as writer:
+            while example is not None and (not written or size + len(example) + RECORD_OVERHEAD <= limit):
                 writer.write(example)
-                written, size = written + 1, size + len(example) + _RECORD_OVERHEAD
+                written, size = written + 1, size + len(example) + RECORD_OVERHEAD
                 example = next(stream, None)
-        last, digits = first + written - 1, len(str(count))
-        paths.append(part.rename(folder / f"{name}-{first:0{digits}}-{last:0{digits}}.tfrecord"))
-        first = last + 1
+        if example is not None:
+            full, path = path, join(folder, f"{name}-{first:0{digits}}-{first + written - 1:0{digits}}.tfrecord")
+            with file_errors(path):
+                tf.io.gfile.rename(str(full), str(path))
+        paths.append(path)
+        first += written
     return tuple(paths)
 
 
-def write_description(folder: Path, label_map: LabelMap, description: dict[str, Any]) -> None:
+def megabytes(max_file_size: int) -> float:
+    """Give the bytes of a limit in megabytes, of which 0 is none."""
+    return max_file_size * 1024 * 1024 if max_file_size else math.inf
+
+
+def write_description(folder: Path | str, label_map: LabelMap, description: dict[str, Any]) -> None:
     """Write labels.pbtxt and dataset.yml; ``description`` is what dataset.yml tells beside ``num_classes``."""
-    (folder / LABELS_FILE).write_text(label_map.to_pbtxt(), encoding="utf-8")
+    write_text(join(folder, LABELS_FILE), label_map.to_pbtxt())
     text = yaml.safe_dump({"num_classes": len(label_map), **description}, sort_keys=False, allow_unicode=True)
-    (folder / DATASET_FILE).write_text(text, encoding="utf-8")
+    write_text(join(folder, DATASET_FILE), text)
+
+
+def is_uri(place: Path | str) -> bool:
+    """Say whether a place is the URI of one of TensorFlow's file systems (``gs://bucket/folder``), and no path."""
+    return "://" in str(place)
+
+
+def join(folder: Path | str, name: str) -> Path | str:
+    """Give the place of a file in a folder: a path, or a URI if the folder's place is one."""
+    return f"{folder}/{name}" if is_uri(folder) else Path(folder, name)
+
+
+def write_text(place: Path | str, text: str) -> None:
+    """Write a file of UTF-8 text, to a path or a URI; raise RecordError if that cannot be."""
+    with file_errors(place), tf.io.gfile.GFile(str(place), "w") as file:
+        file.write(text)
+
+
+@contextmanager
+def file_errors(place: Path | str) -> Iterator[None]:
+    """Turn what TensorFlow's file systems raise into a RecordError that names the place."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = " ".join(error.message.split())
+        raise RecordError(f"{place}: cannot be read or written ({reason}); check the place and your rights") from error
 
 
 def _strings(values: Iterable[str]) -> tf.train.Feature:
@@ -234,7 +276,7 @@ def _floats(values: Iterable[float] | np.ndarray) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def _read(path: Path) -> Iterator[tf.Tensor]:
+def _read(path: Path | str) -> Iterator[tf.Tensor]:
     try:
         yield from tf.data.TFRecordDataset(str(path))
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
@@ -279,11 +321,32 @@ def _natural(description: dict[str, Any], key: str, path: Path) -> int:
     return value
 
 
-def _find_records(description: dict[str, Any], name: str, path: Path) -> tuple[Path, ...]:
+def _find_records(description: dict[str, Any], name: str, path: Path) -> tuple[Path | str, ...]:
     pattern = description.get(f"{name}_records")
     if not isinstance(pattern, str) or not pattern or Path(pattern).is_absolute():
         raise RecordError(f"{path}: {name}_records is {pattern!r}; it must be a pattern such as {name}-*.tfrecord")
-    records = tuple(sorted(path.parent.glob(pattern)))
+    records = _fitting(description.get("records_folder") or path.parent, pattern)
     if not records and description.get(f"{name}_examples"):
         raise RecordError(f"{path}: no file fits {name}_records {pattern!r}; copy the records beside {path.name}")
     return records
+
+
+def _fitting(folder: Path | str, pattern: str) -> tuple[Path | str, ...]:
+    if not is_uri(folder):
+        return tuple(sorted(Path(folder).glob(pattern)))
+    with file_errors(folder):
+        names = sorted(tf.io.gfile.listdir(str(folder))) if tf.io.gfile.isdir(str(folder)) else []
+    return tuple(f"{folder}/{name}" for name in names if fnmatchcase(name, pattern))
+
+
+def _require_same(description: dict[str, Any], path: Path) -> None:
+    """Raise RecordError if the records that lie in another place are no more those that were described."""
+    folder = description["records_folder"]
+    described = join(folder, DATASET_FILE)
+    with file_errors(described), tf.io.gfile.GFile(str(described)) as file:
+        there = yaml.safe_load(file.read())
+    if there.get("digest") != description.get("digest"):
+        raise RecordError(
+            f"{path}: its records in {folder} have been replaced by others (digest {there.get('digest')} instead of "
+            f"{description.get('digest')}); use the run that has prepared those"
+        )

@@ -100,7 +100,7 @@ def match_anchors(annotations: Sequence[Annotation], model: Architecture, *, nam
     )
 
 
-def _ground_truth(records: Sequence[Path]) -> tf.data.Dataset:
+def _ground_truth(records: Sequence[Path | str]) -> tf.data.Dataset:
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         example = parse_example(serialized)
         single = tf.logical_not(example["crowd"])

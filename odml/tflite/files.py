@@ -124,7 +124,7 @@ def _convert(detector: Detector, form: str, dataset: Dataset | None) -> bytes:
     return convert_to_int8(detector, partial(_calibration, detector.network, dataset.train_records))
 
 
-def _calibration(network: SSD, records: Sequence[Path]) -> Iterator[np.ndarray]:
+def _calibration(network: SSD, records: Sequence[Path | str]) -> Iterator[np.ndarray]:
     """Give pictures as the network's input x [1, H, W, 3]."""
     batches = evaluation_batches(records, batch_size=1, resize=network.resize, examples=_CALIBRATION_PICTURES)
     for number, batch in enumerate(batches):

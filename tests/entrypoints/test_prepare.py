@@ -129,11 +129,13 @@ def test_bad_annotations_are_skipped_counted_and_listed(folder: AnnotatedFolder)
     assert (metrics["data/errors"], metrics["data/dropped_objects"], metrics["data/objects/cat"]) == (1, 1, 5)
 
 
-def test_records_go_to_a_folder_too_and_are_not_overwritten(folder: AnnotatedFolder, tmp_path: Path):
+def test_records_go_to_a_folder_of_their_own_and_are_not_overwritten(folder: AnnotatedFolder, tmp_path: Path):
     assert run(folder, "--output-dir", "records", "--output-prefix", "p-").exit_code == 0
     names = sorted(path.name for path in (tmp_path / "records").iterdir())
     assert names == ["dataset.yml", "labels.pbtxt", "p-train-1-3.tfrecord", "p-val-1-1.tfrecord", "split.json"]
-    assert sorted(path.name for path in (artifacts() / "dataset").iterdir()) == names
+    described = artifacts() / "dataset"
+    assert sorted(path.name for path in described.iterdir()) == ["dataset.yml", "labels.pbtxt", "split.json"]
+    assert open_dataset(described).train_records == (tmp_path / "records" / "p-train-1-3.tfrecord",)
     result = run(folder, "--output-dir", "records", "--output-prefix", "p-")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -145,3 +147,38 @@ def test_a_share_above_100_percent_is_refused(folder: AnnotatedFolder):
     result = run(folder, "--val-split", "130")
     assert result.exit_code == 2
     assert "130" in result.stderr
+
+
+def test_the_split_that_the_data_bring_is_followed_unless_it_is_refused(folder: AnnotatedFolder):
+    main = folder.annotations / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    for part, names in (("train", "0\n1"), ("val", "2"), ("test", "3")):
+        (main / f"{part}.txt").write_text(names)
+    result = run(folder, "--val-split", "50")
+    assert result.stdout.startswith("2 training, 1 validation and 1 test images with 2 classes: ")
+    assert latest_run().data.tags["odml.data.split"] == (
+        "annotations/ImageSets/Main (train.txt for train, val.txt for val, test.txt for test)"
+    )
+    refused = run(folder, "--val-split", "50", "--ready-split", "false")
+    assert refused.stdout.startswith("2 training and 2 validation images with 2 classes: ")
+
+
+def test_lists_say_who_trains_and_who_validates(folder: AnnotatedFolder, tmp_path: Path):
+    (tmp_path / "train.txt").write_text("0.png\n1.png\n")
+    (tmp_path / "val.txt").write_text("3\n")
+    result = run(folder, "--train-list", "train.txt", "--val-list", "val.txt", "--ready-split", "false")
+    assert result.stdout.startswith("2 training and 1 validation images with 2 classes: ")
+
+
+def test_a_bad_regular_expression_is_told_before_anything_is_read(folder: AnnotatedFolder):
+    result = run(folder, "--val-split", "50", "--group-by", "(")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: group_by: '(' is no regular expression (")
+
+
+def test_a_format_that_is_not_there_is_an_error_in_one_line(folder: AnnotatedFolder):
+    result = run(folder, "--format", "coco")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        1,
+        f"Error: {folder.annotations}: holds no JSON file; give a COCO file or the folder of some",
+    )

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import multiprocessing
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from odml.batches import training_batches
+from odml.config import Augmentation
+from odml.engines import Engine, find_engine, write_locally, write_on_spark
+from odml.errors import AnnotationError, ConfigurationError, RecordError
+from odml.preparation import write_dataset
+from odml.records import Dataset, open_dataset, read_annotations
+from odml.structures import Annotation
+from tests.test_shards import noise
+
+needs_spark = pytest.mark.skipif(
+    not importlib.util.find_spec("pyspark") or not (shutil.which("java") or os.environ.get("JAVA_HOME")),
+    reason="needs pyspark (the extra odml[spark]) and Java",
+)
+NOTHING = Augmentation(horizontal_flip=False, random_crop=False, random_color=False, mosaic=0.0)
+
+
+def to_float(image: tf.Tensor) -> tf.Tensor:
+    image = tf.cast(image, tf.float32)
+    image.set_shape([320, 320, 3])
+    return image
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Annotation]:
+    """Fourteen pictures of 310 kB; the last two, for validation, are WebP and grow beyond a megabyte."""
+    folder = tmp_path_factory.mktemp("pictures")
+    sources = {f"{number}.png": noise(folder / f"{number}.png", side=320) for number in range(12)}
+    return sources | {name: noise(folder / name, quality=60) for name in ("v1.webp", "v2.webp")}
+
+
+def written(sources: dict[str, Annotation], folder: Path, engine: Engine, **options: str) -> Dataset:
+    split = {source_id: "val" if source_id.startswith("v") else "train" for source_id in sources}
+    return write_dataset(sources, split, folder, seed=1, max_file_size=1, engine=engine, **options)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def alone(sources: dict[str, Annotation], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process writes."""
+    folder = tmp_path_factory.mktemp("alone") / "records"
+    written(sources, folder, partial(write_locally, workers=1))
+    assert len(list(folder.glob("train-*"))) == 4
+    assert len(list(folder.glob("val-*"))) == 2
+    return folder
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_does(sources: dict[str, Annotation], alone: Path, tmp_path: Path):
+    written(sources, tmp_path / "records", partial(write_locally, workers=2))
+    assert contents(tmp_path / "records") == contents(alone)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_process_is_raised_here_and_nothing_is_left(sources: dict[str, Annotation], tmp_path: Path):
+    changed = {name: noise(tmp_path / name, side=320) for name in ("a.png", "b.png", "c.png", "d.png")}
+    noise(tmp_path / "c.png", side=10)
+    with pytest.raises(AnnotationError) as error:
+        written(changed, tmp_path / "records", partial(write_locally, workers=2))
+    assert str(error.value) == f"{tmp_path}/c.png: has changed since it was inspected; prepare again"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(changed)
+    assert multiprocessing.active_children() == []
+
+
+@needs_spark
+@pytest.mark.slow
+def test_spark_writes_what_one_process_does(sources: dict[str, Annotation], alone: Path, tmp_path: Path):
+    written(sources, tmp_path / "records", partial(write_on_spark, master="local[2]"))
+    assert contents(tmp_path / "records") == contents(alone)
+
+
+@needs_spark
+@pytest.mark.slow
+def test_what_fails_on_spark_is_raised_here_and_nothing_is_left(tmp_path: Path):
+    changed = {"a.png": noise(tmp_path / "a.png", side=320)}
+    noise(tmp_path / "a.png", side=10)
+    with pytest.raises(AnnotationError) as error:
+        written(changed, tmp_path / "records", partial(write_on_spark, master="local[1]"))
+    assert str(error.value) == f"{tmp_path}/a.png: has changed since it was inspected; prepare again"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@needs_spark
+@pytest.mark.slow
+def test_a_spark_master_that_cannot_be_had_is_an_error():
+    with pytest.raises(ConfigurationError) as error:
+        next(write_on_spark([], master="nowhere"))
+    assert str(error.value) == (
+        "spark_master: no session with 'nowhere' (org.apache.spark.SparkException: Could not parse Master URL: "
+        "'nowhere'); check the master, and that a Java which this pyspark supports is installed"
+    )
+
+
+def test_spark_without_pyspark_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError) as error:
+        find_engine("spark", workers=-1, spark_master="local[2]")
+    assert str(error.value) == ("engine: spark needs pyspark, which is not installed; pip install 'odml[spark]'")
+
+
+def test_no_workers_are_refused():
+    with pytest.raises(ConfigurationError) as error:
+        find_engine("local", workers=0, spark_master="local[2]")
+    assert str(error.value) == "workers: 0 can write nothing; give a number of processes, or -1 for one a core"
+
+
+@pytest.mark.parametrize("scheme", ["ram", "file"])
+def test_records_can_lie_wherever_tensorflow_reads(
+    sources: dict[str, Annotation], alone: Path, tmp_path: Path, scheme: str
+):
+    place = f"{scheme}://{tmp_path}/far/records"
+    # What lies in memory is there for this process alone.
+    engine = partial(write_locally, workers=1 if scheme == "ram" else 2)
+    dataset = written(sources, tmp_path / "described", engine, records_folder=place)
+    assert sorted(path.name for path in dataset.folder.iterdir()) == ["dataset.yml", "labels.pbtxt", "split.json"]
+    assert open_dataset(dataset.folder) == dataset
+    assert dataset.train_records[0] == f"{place}/train-01-03.tfrecord"
+    assert dataset.digest == open_dataset(alone).digest
+    assert sorted(tf.io.gfile.listdir(place)) == sorted(contents(alone))
+    val = [str(each.image) for each in read_annotations(dataset.val_records, dataset.label_map)]
+    assert val == ["v1.webp", "v2.webp"]
+    near, far = (
+        next(iter(training_batches(each, batch_size=3, resize=to_float, augment=NOTHING, seed=1)))
+        for each in (open_dataset(alone), dataset)
+    )
+    assert near["images"].shape == (3, 320, 320, 3)
+    assert bool(tf.reduce_all(near["images"] == far["images"]))
+
+
+def test_a_local_folder_can_have_the_records_too(sources: dict[str, Annotation], alone: Path, tmp_path: Path):
+    dataset = written(
+        sources, tmp_path / "described", partial(write_locally, workers=1), records_folder=str(tmp_path / "records")
+    )
+    assert contents(tmp_path / "records") == contents(alone)
+    assert dataset.train_records == tuple(sorted((tmp_path / "records").glob("train-*")))
+
+
+def test_nothing_is_left_at_a_uri_when_a_picture_fails(tmp_path: Path):
+    changed = {name: noise(tmp_path / name, side=320) for name in ("a.png", "b.png", "c.png", "d.png", "e.png")}
+    noise(tmp_path / "b.png", side=10)
+    place = f"ram://{tmp_path}/far"
+    tf.io.gfile.makedirs(place)
+    tf.io.gfile.GFile(f"{place}/notes.txt", "w").close()
+    with pytest.raises(AnnotationError):
+        written(changed, tmp_path / "described", partial(write_locally, workers=1), records_folder=place)
+    assert tf.io.gfile.listdir(place) == ["notes.txt"]
+    assert not (tmp_path / "described").exists()
+
+
+def test_records_at_a_uri_are_not_overwritten(sources: dict[str, Annotation], tmp_path: Path):
+    place = f"ram://{tmp_path}/far"
+    engine = partial(write_locally, workers=1)
+    written(sources, tmp_path / "first", engine, records_folder=place)
+    with pytest.raises(RecordError) as error:
+        written(sources, tmp_path / "second", engine, records_folder=place)
+    assert str(error.value) == (
+        f"{place}/dataset.yml: exists and is not overwritten; remove the old records or choose another folder"
+    )
+
+
+def test_records_that_others_have_replaced_are_not_read(sources: dict[str, Annotation], tmp_path: Path):
+    place = f"ram://{tmp_path}/far"
+    dataset = written(sources, tmp_path / "described", partial(write_locally, workers=1), records_folder=place)
+    with tf.io.gfile.GFile(f"{place}/dataset.yml", "w") as file:
+        file.write("digest: other\n")
+    with pytest.raises(RecordError) as error:
+        open_dataset(tmp_path / "described")
+    assert str(error.value) == (
+        f"{tmp_path}/described/dataset.yml: its records in {place} have been replaced by others (digest other instead "
+        f"of {dataset.digest}); use the run that has prepared those"
+    )
+
+
+def test_a_uri_that_tensorflow_does_not_know_is_an_error(sources: dict[str, Annotation], tmp_path: Path):
+    with pytest.raises(RecordError, match=r"^odd://bucket: cannot be read or written \(File system scheme 'odd' not"):
+        written(sources, tmp_path / "described", write_locally, records_folder="odd://bucket")
