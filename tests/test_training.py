@@ -469,7 +469,7 @@ def test_step_whose_scaled_gradient_overflows_is_skipped_with_a_lower_scale():
 
 def test_gradient_that_no_scale_makes_finite_ends_the_training():
     model = Edge()
-    with pytest.raises(TrainingError, match=r"^step 16: the loss or its gradient .*, loss_scale 1, "):
+    with pytest.raises(TrainingError, match=r"^step 16: the loss or its gradient .*, loss_scale 1\); "):
         Diary().train(model, steps=20, optimizer=scaling(model))
 
 
