@@ -241,12 +241,12 @@ def _scaled_down(picture: Image.Image, cell: int) -> Image.Image:
 def _tag_font(mark: _Mark, size: tuple[int, int]) -> tuple[ImageFont.FreeTypeFont, int]:
     """Give the font for a mark in a picture of that size, and the space on the left and right of its text."""
     letters = _font_size(size)
-    return _font(_font_path(mark.name) or _own_font(), letters), max(2, letters // 4)
+    return _font(font_path(mark.name) or _own_font(), letters), max(2, letters // 4)
 
 
 def _readable(mark: _Mark) -> str:
     """Give the mark's name on one line, or "class ID" where no font here has its letters."""
-    return " ".join(mark.name.split()) if _font_path(mark.name) else f"class {mark.class_id}"
+    return " ".join(mark.name.split()) if font_path(mark.name) else f"class {mark.class_id}"
 
 
 @cache
@@ -260,7 +260,7 @@ def _own_font() -> str:
 
 
 @cache
-def _font_path(name: str) -> str | None:
+def font_path(name: str) -> str | None:
     """Find a font with every letter of the name: our own, else one that is installed, else None."""
     letters = {ord(letter) for letter in name if not letter.isspace()}
     if _has(_own_font(), letters):

@@ -45,9 +45,9 @@ def installed_fonts(monkeypatch):
     """Let a test say which fonts are installed beside matplotlib's."""
     fonts = []
     monkeypatch.setattr(drawing.font_manager, "findSystemFonts", lambda: fonts)
-    drawing._font_path.cache_clear()
+    drawing.font_path.cache_clear()
     yield fonts
-    drawing._font_path.cache_clear()
+    drawing.font_path.cache_clear()
 
 
 def test_outline_lies_on_the_first_and_last_pixels_of_the_half_open_box():

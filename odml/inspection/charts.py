@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from odml.drawing import PALETTE
+from odml.drawing import PALETTE, font_path
 from odml.inspection.statistics import Statistics
 
 _MOST_CLASSES = 40
@@ -49,8 +50,6 @@ def _draw(draw: Callable[[Axes, Statistics], None], statistics: Statistics, size
 
 def _classes(axes: Axes, statistics: Statistics) -> None:
     shown = list(statistics.classes)[:_MOST_CLASSES]
-    # A "$" in a name would begin a formula.
-    labels = [name.replace("$", r"\$") for name in shown]
     left = np.zeros(len(shown))
     sizes = {"small": "small (below 32² px)", "medium": "medium", "large": "large (from 96² px)"}
     for (size, label), colour in zip(sizes.items(), (_RED, _SKY, _BLUE), strict=True):
@@ -58,12 +57,20 @@ def _classes(axes: Axes, statistics: Statistics) -> None:
         bars = axes.barh(range(len(shown)), counts, left=left, label=label, color=colour)
         left += counts
     axes.bar_label(bars, [f"{round(count)}" for count in left], padding=4)
-    axes.set_yticks(range(len(shown)), labels)
+    axes.set_yticks(range(len(shown)), [_readable(name, rank) for rank, name in enumerate(shown, start=1)])
+    for label, name in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set_fontproperties(FontProperties(fname=font_path(name)))
     axes.set_ylim(max(len(shown), _FEWEST_BARS) - 0.5, -0.5)
     axes.margins(x=0.12)
     hidden = len(statistics.classes) - len(shown)
     axes.set_title("Objects of each class" + (f", without the {hidden} least frequent" if hidden else ""))
     axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
+
+
+def _readable(name: str, rank: int) -> str:
+    """Give a name as matplotlib writes it, or "class RANK" where no font here has its letters."""
+    # A "$" would begin a formula.
+    return name.replace("$", r"\$") if font_path(name) else f"class {rank}"
 
 
 def _objects_per_image(axes: Axes, statistics: Statistics) -> None:

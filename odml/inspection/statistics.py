@@ -110,9 +110,7 @@ class Statistics:
         lines = []
         if seldom := self.seldom():
             named = ", ".join(f"{name} ({objects})" for name, objects in sorted(seldom.items()))
-            lines.append(
-                f"classes with fewer than {SELDOM} objects: {named}; they will hardly be learned, add pictures"
-            )
+            lines.append(f"classes with fewer than {SELDOM} objects: {named}; they are hard to learn, add pictures")
         if self.doubles:
             lines.append(
                 f"{self.doubles} of {len(self.image_sizes)} pictures show the same as another; remove them, they count "
@@ -122,8 +120,8 @@ class Statistics:
             named = ", ".join(f"{name} ({share:.0%})" for name, share in few.items())
             lines.append(
                 f"classes of which less than half overlap an anchor of {self.anchors.model} by "
-                f"{self.anchors.threshold} or more: {named}; the rest is hard to learn, give a YAML file that extends the "
-                "model with larger images, or with anchors of their sizes and shapes"
+                f"{self.anchors.threshold} or more: {named}; the rest is hard to learn, give a YAML file that extends "
+                "the model with larger images, or with anchors of their sizes and shapes"
             )
         return lines
 

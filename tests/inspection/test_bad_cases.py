@@ -361,7 +361,7 @@ CASES = [
     ),
     Case(
         "huge picture",
-        add_picture("bad.png", encoded(Image.new("RGB", (8000, 5500)), "PNG")),
+        add_picture("bad.png", encoded(Image.new("P", (8000, 5500)), "PNG", compress_level=1)),
         [
             f"warning: {BAD_PICTURE}: has 8000x5500 pixels, of which a network sees some hundred a side; cut it into "
             "tiles"
