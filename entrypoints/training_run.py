@@ -6,7 +6,6 @@ train along, and they leave nothing behind.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -18,15 +17,14 @@ import click
 import keras
 import tensorflow as tf
 
-from entrypoints.evaluation_run import Evaluator
+from entrypoints.logbook import Logbook
 from entrypoints.options import AUTO, DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
+from entrypoints.training_job import Job, Settings
 from odml import (
     architectures,
     batches,
     checkpoints,
-    config,
     distribution,
-    gpus,
     initial_weights,
     memory,
     records,
@@ -36,7 +34,6 @@ from odml import (
 )
 from odml.architectures import Architecture
 from odml.config import Configuration
-from odml.config import Training as Recipe
 from odml.errors import ConfigurationError
 from odml.records import Dataset
 from odml.signals import StopSignals
@@ -46,70 +43,6 @@ from odml.tracking import ArtifactFolder, Run
 from odml.weight_averages import WeightAverages
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a training needs to know, beside its model's configuration, to go on where it was.
-
-    ``train_steps`` and ``patience`` are None where nothing but a request ends it; ``eval_examples`` -1 is all.
-    """
-
-    seed: int
-    train_steps: int | None
-    eval_every: int
-    eval_examples: int
-    patience: int | None
-    frozen_blocks: int
-
-    def plan(self, recipe: Recipe) -> training.Plan:
-        """Say when what happens; raise ConfigurationError if a number is below 1."""
-        return training.Plan(
-            steps=self.train_steps,
-            checkpoint_every=recipe.checkpoint_every,
-            eval_every=self.eval_every,
-            patience=self.patience,
-        )
-
-    def changed(self, *, train_steps: int, eval_every: int, eval_examples: int, patience: int) -> Settings:
-        """Give the settings with those parameters that are given."""
-        changes = {"train_steps": train_steps, "eval_every": eval_every, "eval_examples": eval_examples}
-        return Settings(
-            **asdict(self)
-            | {name: value for name, value in changes.items() if value >= 0}
-            | ({"patience": patience or None} if patience >= 0 else {})
-        )
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all workers of a training must know alike.
-
-    Attributes:
-        dataset: the run or the folder that the records are in.
-        digest: of their content.
-        start: the step to go on from, 0 for a new training.
-    """
-
-    configuration: Configuration
-    settings: Settings
-    dataset: str
-    digest: str
-    start: int = 0
-
-    def to_json(self) -> str:
-        """Write it for the other workers."""
-        return json.dumps(asdict(self) | {"configuration": self.configuration.model_dump(mode="json")})
-
-    @classmethod
-    def from_json(cls, text: str) -> Job:
-        """Read what the chief has written."""
-        data = json.loads(text)
-        parts = {
-            "configuration": config.validate(data["configuration"], where="the chief's configuration"),
-            "settings": Settings(**data["settings"]),
-        }
-        return cls(**data | parts)
 
 
 def train_network(
@@ -210,7 +143,7 @@ def _lead(
             if job.start:
                 saver.restore()
                 logger.info("going on after step %d", job.start)
-            logbook = _Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
+            logbook = Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
             if not job.start:
                 logbook.begin()
             outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
@@ -390,7 +323,7 @@ class _State:
 
 
 def _train(
-    state: _State, job: Job, data: Dataset, *, saver: training.Saver, logbook: _Logbook | _Nothing, stop: StopSignals
+    state: _State, job: Job, data: Dataset, *, saver: training.Saver, logbook: Logbook | _Nothing, stop: StopSignals
 ) -> training.Outcome:
     recipe = job.configuration.training
     strategy = tf.distribute.get_strategy()
@@ -439,44 +372,3 @@ class _Nothing:
 
     def evaluate(self, step: int) -> dict[str, float]:
         return {}
-
-
-class _Logbook:
-    """Sends what a training reports to MLflow and to TensorBoard event files."""
-
-    def __init__(self, run: Run, model: Architecture, data: Dataset, *, eval_examples: int, events: Path):
-        self._run = run
-        self._events = events
-        self._writer: tf.summary.SummaryWriter | None = None
-        self._warned = False
-        self._evaluator = (
-            Evaluator(run, model, data, label_map=data.label_map, examples=eval_examples) if data.val_examples else None
-        )
-
-    def begin(self) -> None:
-        """Show what there is to be found."""
-        if self._evaluator:
-            self._evaluator.begin()
-
-    def report(self, metrics: Mapping[str, float], step: int) -> None:
-        self._run.log_metrics({name: value for name, value in metrics.items() if name.startswith("train/")}, step)
-        new = {name: value for name, value in metrics.items() if step > self._run.last_step(name)}
-        try:
-            self._writer = self._writer or tf.summary.create_file_writer(str(self._events))
-            with self._writer.as_default(step):
-                for name, value in (new | gpus.figures()).items():
-                    tf.summary.scalar(name, value)
-            self._writer.flush()
-        except tf.errors.OpError as error:
-            if not self._warned:
-                logger.warning("TensorBoard's events cannot be written (%s); training goes on", error.message)
-            self._warned = True
-
-    def evaluate(self, step: int) -> dict[str, float]:
-        """Measure the network; without validation records there is nothing to measure."""
-        if self._evaluator is None:
-            return {}
-        metrics = self._evaluator.evaluate(step).metrics
-        shown = ", ".join(f"{name.removeprefix('coco/')} {metrics[name]:.3f}" for name in metrics if "mAP" in name)
-        logger.info("step %d: %s", step, shown or "no objects to find")
-        return {f"eval/{name}": value for name, value in metrics.items()}
