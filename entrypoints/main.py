@@ -9,18 +9,18 @@ import click
 
 from entrypoints.options import (
     Command,
-    annotations_option,
     batch_size_option,
     configuration_of,
     fix_option,
     format_option,
     gpus_option,
-    images_option,
     model_option,
     name_option,
     on_error_option,
     print_config_option,
+    require_source,
     seed_option,
+    source_options,
     split_options,
     train_steps_option,
     weights_option,
@@ -30,8 +30,7 @@ from odml.signals import StopSignals
 
 
 @click.command(cls=Command)
-@images_option
-@annotations_option
+@source_options
 @format_option
 @split_options
 @on_error_option
@@ -50,11 +49,12 @@ from odml.signals import StopSignals
 @seed_option
 @gpus_option
 @name_option
-@click.option("--detect-images", default="", help="Folder of images to detect in; --images by default.")
+@click.option("--detect-images", default="", help="Folder of images to detect in; by default those it learned from.")
 @print_config_option
 def main(
-    images: Path,
-    annotations: Path,
+    images: Path | None,
+    annotations: Path | None,
+    dataset: str,
     format: str,
     on_error: str,
     fix: str,
@@ -78,14 +78,15 @@ def main(
     if print_config:
         click.echo(configuration_of(model=model, batch_size=batch_size).to_yaml(), nl=False)
         return
+    require_source(images, annotations, dataset)
     if detect_images and not Path(detect_images).is_dir():
         raise ConfigurationError(f"detect_images: there is no folder {detect_images}; give one, or leave it out")
-    from odml import tracking
+    from odml import known_datasets, tracking
 
     start_from = {"weights": weights} if operation == "transfer_learn" else {}
     with tracking.start_run("main", model=model):
-        given = {"images": images, "annotations": annotations, "format": format, "on_error": on_error, "fix": fix}
-        prepared = _step("prepare", **given, seed=seed, **split)
+        source = {"dataset": dataset} if dataset else {"images": images, "annotations": annotations}
+        prepared = _step("prepare", **source, format=format, on_error=on_error, fix=fix, seed=seed, **split)
         with StopSignals(on_request=_stop_children) as stop:
             trained = _step(
                 operation,
@@ -102,7 +103,8 @@ def main(
         _step("evaluate", trained_model=trained, gpus=gpus)
         exported = _step("export_and_freeze", trained_model=trained, gpus=gpus)
         _step("register", export=exported, name=name)
-        _step("detect", images=detect_images or images, export=exported, gpus=gpus)
+        learned_from = images or known_datasets.fetch(dataset)[0]
+        _step("detect", images=detect_images or learned_from, export=exported, gpus=gpus)
 
 
 def _step(entry_point: str, **parameters: object) -> str:

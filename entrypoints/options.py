@@ -76,6 +76,14 @@ class BatchSize(click.ParamType):
         return int(value)
 
 
+class OptionalPath(click.Path):
+    """A path, or None for the empty text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the path, if there is one."""
+        return super().convert(value, param, ctx) if value != "" else None
+
+
 def _set_environment() -> None:
     """Keep TensorFlow's start-up chatter off the screen, and Keras on TensorFlow, unless the user says otherwise."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -100,6 +108,29 @@ annotations_option = click.option(
     type=click.Path(exists=True, path_type=Path),
     required=True,
     help="Folder of annotations, folders in it count too; or one COCO JSON file, or a YOLO data.yaml.",
+)
+KNOWN_DATASETS = ("voc2008", "oxford_pets", "shapes")
+_SOURCE_OPTIONS = (
+    click.option(
+        "--images",
+        type=OptionalPath(exists=True, file_okay=False, path_type=Path),
+        default=None,
+        help="Folder of images; folders in it count too.",
+    ),
+    click.option(
+        "--annotations",
+        type=OptionalPath(exists=True, path_type=Path),
+        default=None,
+        help="Folder of annotations, folders in it count too; or one COCO JSON file, or a YOLO data.yaml.",
+    ),
+    click.option(
+        "--dataset",
+        type=click.Choice(["", *KNOWN_DATASETS]),
+        default="",
+        metavar="NAME",
+        help="In place of images and annotations, a data set that odml downloads or draws: voc2008, oxford_pets, "
+        "shapes.",
+    ),
 )
 format_option = click.option(
     "--format",
@@ -319,6 +350,24 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_TRAINING_OPTIONS):
         command = option(command)
     return command
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which annotated images it works on; see ``require_source``."""
+    for option in reversed(_SOURCE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def require_source(images: Path | None, annotations: Path | None, dataset: str) -> None:
+    """Raise click.UsageError unless either images and annotations or a known data set are given."""
+    if dataset and (images or annotations):
+        raise click.UsageError(f"dataset={dataset} has its own images and annotations; give these, or dataset")
+    if not dataset and not (images and annotations):
+        missing = " and ".join(name for name, value in (("images", images), ("annotations", annotations)) if not value)
+        raise click.UsageError(
+            f"{missing} not given; give images and annotations, or dataset ({', '.join(KNOWN_DATASETS)})"
+        )
 
 
 def given(number: Any) -> Any:

@@ -10,12 +10,12 @@ import click
 
 from entrypoints.options import (
     Command,
-    annotations_option,
     fix_option,
     format_option,
-    images_option,
     on_error_option,
+    require_source,
     seed_option,
+    source_options,
     split_options,
 )
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@images_option
-@annotations_option
+@source_options
 @format_option
 @split_options
 @seed_option
@@ -67,8 +66,9 @@ if TYPE_CHECKING:
     help="Spark's master, such as local[2] or spark://host:7077; its workers must reach the images and output_dir.",
 )
 def prepare(
-    images: Path,
-    annotations: Path,
+    images: Path | None,
+    annotations: Path | None,
+    dataset: str,
     format: str,
     val_split: float,
     test_split: float,
@@ -89,12 +89,13 @@ def prepare(
 ) -> None:
     """Check annotated pictures and turn them into records, split into training and validation."""
     from entrypoints.inspection_run import log_inspection
-    from odml import preparation
+    from odml import known_datasets, preparation
     from odml.engines import find_engine
     from odml.inspection import inspect
     from odml.inspection.statistics import summarize
     from odml.tracking.runs import start_run
 
+    require_source(images, annotations, dataset)
     seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
     preparation.require_room(output_dir, output_prefix=output_prefix)
     writers = find_engine(engine, workers=workers, spark_master=spark_master)
@@ -102,9 +103,13 @@ def prepare(
     lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
     with start_run("prepare") as run:
         run.log_parameters({"seed": seed, "val_split": val_split, "test_split": test_split, "group_by": group_by})
+        if dataset:
+            images, annotations = known_datasets.fetch(dataset)
+        assert images  # as require_source has seen to
+        assert annotations
         inspection = inspect(images, annotations, annotation_format=format, fix=fix, lists=lists)
         statistics = summarize(inspection.annotations, digests=inspection.digests)
-        name = f"{images.resolve().parent.name}/{images.resolve().name}"
+        name = dataset or f"{images.resolve().parent.name}/{images.resolve().name}"
         log_inspection(run, inspection, statistics, title=name)
         sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)
         follows = bool(inspection.split_origin) and (ready_split or bool(lists))
@@ -121,7 +126,7 @@ def prepare(
             )
         run.tag("odml.data.split", inspection.split_origin if follows else "drawn")
         sources = {source_id: sources[source_id] for source_id in split}
-        dataset = preparation.write_dataset(
+        written = preparation.write_dataset(
             sources,
             split,
             run.artifact_folder("dataset").path,
@@ -134,12 +139,12 @@ def prepare(
         )
         run.log_metrics(preparation.metrics(sources, split))
         run.log_table(preparation.class_table(sources, split), "class_counts.json")
-        run.log_picture(preparation.sample_sheet(sources, dataset.label_map, seed=seed), "samples.png")
-        run.log_dataset(dataset.name, digest=dataset.digest, source=images, context="preparation")
-        run.tag("odml.data.digest", dataset.digest)
+        run.log_picture(preparation.sample_sheet(sources, written.label_map, seed=seed), "samples.png")
+        run.log_dataset(written.name, digest=written.digest, source=images, context="preparation")
+        run.tag("odml.data.digest", written.digest)
     click.echo(
-        f"{_sizes(dataset)} images with "
-        f"{len(dataset.label_map)} classes: {output_dir or f'{run.artifact_uri}/dataset'} (digest {dataset.digest})"
+        f"{_sizes(written)} images with "
+        f"{len(written.label_map)} classes: {output_dir or f'{run.artifact_uri}/dataset'} (digest {written.digest})"
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from entrypoints.main import main
+from odml.known_datasets import known
 from odml.tracking import projects
 
 ROOT = Path(__file__).parents[2]
@@ -99,4 +100,21 @@ def test_folder_to_detect_in_is_looked_for_before_all_else(project):
         1,
         "Error: detect_images: there is no folder nowhere; give one, or leave it out\n",
     )
+    assert not (project / "steps.jsonl").exists()
+
+
+def test_chain_takes_a_known_data_set_in_place_of_folders(project, monkeypatch):
+    monkeypatch.setenv("ODML_CACHE", str(project / "cache"))
+    monkeypatch.setattr(known, "_SHAPES", 1)
+    result = CliRunner().invoke(main, ["--dataset", "shapes"])
+    assert result.exit_code == 0, result.output
+    asked = dict(steps(project))
+    assert [asked["prepare"][f"--{name}"] for name in ("dataset", "images", "annotations")] == ["shapes", "", ""]
+    assert asked["detect"]["--images"] == str(project / "cache/shapes/data/images")
+
+
+def test_chain_needs_folders_or_a_known_data_set(project):
+    result = CliRunner().invoke(main, ["--images", "images"])
+    assert result.exit_code == 2
+    assert "annotations not given; give images and annotations, or dataset" in result.stderr
     assert not (project / "steps.jsonl").exists()
