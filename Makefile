@@ -27,7 +27,7 @@ lint: venv
 	$(BIN)/mypy
 
 bench: venv
-	@set -e; for name in parity latency training; do \
+	@set -e; for name in parity latency training prepare; do \
 	    echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from odml import batches as batches_module
 from odml.batches import batch_sources, evaluation_batches, read_images, training_batches
 from odml.config import Augmentation
 from odml.errors import RecordError
 from odml.images import read_image
-from odml.records import serialize_example
+from odml.records import Dataset, open_dataset, serialize_example, write_records
 from odml.structures import Annotation
 from tests import tiny
 
@@ -153,6 +155,51 @@ def test_parts_of_two_workers_with_two_replicas_each_are_the_whole_batch(mixed, 
 
 def test_batches_have_no_end_and_say_so(dataset):
     assert training(dataset).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+def in_files(folder: Path, *lengths: int) -> Dataset:
+    """Write files of so many examples; the examples of file 2 are 2-0.png, 2-1.png, and so on."""
+    dataset = tiny.write_dataset(folder, train=[tiny.serialize([])])
+    dataset.train_records[0].unlink()
+    for number, length in enumerate(lengths):
+        examples = [tiny.serialize([], source_id=f"{number}-{place}.png", width=8, height=8) for place in range(length)]
+        write_records(examples, folder, f"train-{number}", count=length, max_file_size=0)
+    return replace(open_dataset(folder), train_examples=sum(lengths))
+
+
+def sources_of(dataset: Dataset, *, count: int, start: int = 0) -> list[str]:
+    return [
+        name
+        for number in range(start, start + count)
+        for name in batch_sources(dataset, batch_size=1, seed=3, number=number)
+    ]
+
+
+def test_files_are_read_by_turns_in_an_order_of_the_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches_module, "_SHUFFLE_BYTES", 1)  # a buffer of one example leaves the order of reading
+    dataset = in_files(tmp_path / "dataset", 2, 1, 2)
+    epochs = [sources_of(dataset, count=5, start=5 * epoch) for epoch in range(6)]
+    orders = {tuple(int(name[0]) for name in epoch[:3]) for epoch in epochs}
+    assert all(sorted(order) == [0, 1, 2] for order in orders)
+    assert len(orders) > 1
+    for epoch in epochs:
+        assert [name[1:] for name in epoch] == ["-0.png"] * 3 + ["-1.png"] * 2
+        assert [name[0] for name in epoch[3:]] == [name[0] for name in epoch[:3] if name[0] != "1"]
+
+
+def test_one_file_is_read_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches_module, "_SHUFFLE_BYTES", 1)
+    dataset = in_files(tmp_path / "dataset", 4)
+    assert sources_of(dataset, count=8) == [f"0-{place}.png" for place in range(4)] * 2
+
+
+def test_every_epoch_shows_the_examples_of_all_files_once(tmp_path):
+    lengths = (3, 1, 2, *[1] * 16)  # more files than are read at once
+    dataset = in_files(tmp_path / "dataset", *lengths)
+    whole = batch_sources(dataset, batch_size=2 * sum(lengths), seed=3, number=0)
+    expected = sorted(f"{number}-{place}.png" for number, length in enumerate(lengths) for place in range(length))
+    assert sorted(whole[: sum(lengths)]) == sorted(whole[sum(lengths) :]) == expected
+    assert batch_sources(dataset, batch_size=11, seed=3, number=2) == whole[22:33]
 
 
 def test_pictures_of_a_batch_are_named(dataset):

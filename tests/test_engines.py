@@ -80,6 +80,7 @@ def test_what_fails_in_a_process_is_raised_here_and_nothing_is_left(sources: dic
 
 @needs_spark
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_spark_writes_what_one_process_does(sources: dict[str, Annotation], alone: Path, tmp_path: Path):
     written(sources, tmp_path / "records", partial(write_on_spark, master="local[2]"))
     assert contents(tmp_path / "records") == contents(alone)
@@ -87,6 +88,7 @@ def test_spark_writes_what_one_process_does(sources: dict[str, Annotation], alon
 
 @needs_spark
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_fails_on_spark_is_raised_here_and_nothing_is_left(tmp_path: Path):
     changed = {"a.png": noise(tmp_path / "a.png", side=320)}
     noise(tmp_path / "a.png", side=10)
@@ -98,6 +100,7 @@ def test_what_fails_on_spark_is_raised_here_and_nothing_is_left(tmp_path: Path):
 
 @needs_spark
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_spark_master_that_cannot_be_had_is_an_error():
     with pytest.raises(ConfigurationError) as error:
         next(write_on_spark([], master="nowhere"))
@@ -156,7 +159,8 @@ def test_nothing_is_left_at_a_uri_when_a_picture_fails(tmp_path: Path):
     noise(tmp_path / "b.png", side=10)
     place = f"ram://{tmp_path}/far"
     tf.io.gfile.makedirs(place)
-    tf.io.gfile.GFile(f"{place}/notes.txt", "w").close()
+    with tf.io.gfile.GFile(f"{place}/notes.txt", "w") as file:
+        file.write("mine")
     with pytest.raises(AnnotationError):
         written(changed, tmp_path / "described", partial(write_locally, workers=1), records_folder=place)
     assert tf.io.gfile.listdir(place) == ["notes.txt"]
