@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from odml import architectures, config, suitability
 from odml.errors import RecordError
+from odml.inspection.statistics import AnchorMatch
+from odml.structures import Annotation
 from odml.suitability import Suitability
 from tests import tiny
 
@@ -58,3 +62,27 @@ def test_box_of_an_anchor_overlaps_it_wholly(model):
     if model == "faster_rcnn_resnet50":
         assert found[1] < 0.6  # its own anchor crosses the border
     assert network.best_overlaps(tf.zeros([0, 4]), 600, 1000).shape == (0,)
+
+
+def annotation(*objects, crowd=None):
+    boxes = np.array([box for _, box in objects], np.float32).reshape(-1, 4)
+    return Annotation(Path("a.png"), 80, 60, boxes, tuple(name for name, _ in objects), crowd=crowd)
+
+
+def test_annotations_are_compared_with_the_anchors_by_class(network):
+    pictures = [annotation(LARGE, SPECK, ("green", (2, 2, 78, 58))), annotation(), annotation(LARGE)]
+    found = suitability.match_anchors(pictures, network, name="tiny")
+    assert found == AnchorMatch("tiny", 0.5, share=0.75, of_class={"green": 1.0, "red": pytest.approx(2 / 3)})
+
+
+def test_crowds_are_not_compared_with_the_anchors(network):
+    assert suitability.match_anchors([annotation(SPECK, crowd=np.array([True]))], network, name="tiny") is None
+
+
+def test_of_many_pictures_some_are_compared_evenly(network):
+    found = suitability.match_anchors([annotation(LARGE), annotation(SPECK)] * 1000, network, name="tiny")
+    assert found.share == 1
+
+
+def test_no_pictures_have_no_match(network):
+    assert suitability.match_anchors([], network, name="tiny") is None
