@@ -99,7 +99,7 @@ def test_switch_is_given_by_a_word_as_mlflow_does(text, value):
     assert given == [value]
 
 
-@pytest.mark.parametrize(("model", "batch_size"), [("ssd_mobilenet_v2", 24), ("faster_rcnn_resnet50", 1)])
+@pytest.mark.parametrize(("model", "batch_size"), [("ssd_mobilenet_v2", 8), ("faster_rcnn_resnet50", 1)])
 def test_options_that_are_not_given_leave_the_model_as_it_is(model, batch_size):
     found = configuration_of(model=model, batch_size="", learning_rate=-1.0, checkpoint_every=-1)
     assert found == config.load(model)

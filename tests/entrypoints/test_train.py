@@ -165,7 +165,7 @@ def test_same_seed_trains_the_same_network(dataset):
 
 def test_batch_size_is_found(dataset, tracking_store):
     assert run("--train-steps", "1", "--batch-size", "auto").exit_code == 0
-    assert latest_run().data.params["cfg.training.batch_size"] == "24"
+    assert latest_run().data.params["cfg.training.batch_size"] == "8"
 
 
 def test_data_set_without_validation_records_is_trained_without_measuring(dataset, tracking_store):
