@@ -28,7 +28,7 @@ def evaluate(trained_model: str, step: str | int, dataset: str, eval_examples: i
 
     devices.choose(gpus)
     from entrypoints.evaluation_run import Evaluator
-    from odml import checkpoints, records, tracking
+    from odml import batches, checkpoints, records, tracking
 
     with tracking.start_run("evaluate") as run:
         folder = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
@@ -41,9 +41,9 @@ def evaluate(trained_model: str, step: str | int, dataset: str, eval_examples: i
         run.tag("odml.data.digest", data.digest)
         run.log_text(model.configuration.to_yaml(), "config.yml")
         run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context="validation")
-        result = Evaluator(run, model, data, label_map=label_map, examples=eval_examples, pictures=PICTURES).evaluate(
-            found_step
-        )
+        with batches.naming_damage(data):
+            evaluator = Evaluator(run, model, data, label_map=label_map, examples=eval_examples, pictures=PICTURES)
+            result = evaluator.evaluate(found_step)
         run.log_text(result.summary() + "\n", "evaluation/summary.txt")
         run.log_table([vars(row) for row in result.per_class], "evaluation/per_class.json")
     click.echo(f"step {found_step} on {data.name or data.folder}:\n\n{result.summary()}")

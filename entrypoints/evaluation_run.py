@@ -57,7 +57,11 @@ class Evaluator:
         annotations, detections = prediction.predict(
             self._detect,
             batches.evaluation_batches(
-                self._dataset.val_records, batch_size=self._batch_size, resize=self._resize, examples=self._examples
+                self._dataset.val_records,
+                self._dataset.label_map,
+                batch_size=self._batch_size,
+                resize=self._resize,
+                examples=self._examples,
             ),
             self._dataset.label_map,
             examples=self._examples,

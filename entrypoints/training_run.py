@@ -131,22 +131,23 @@ def _lead(
         folders = run.artifact_folder("train"), run.artifact_folder("tensorboard")
         job, data = prepare(run, folders[0].path)
         distribution.share_text(strategy, job.to_json())
-        network = _build(strategy, job, data.label_map)
-        if not job.start:
-            _examine(network, data, run)
-            # Outside of the strategy's scope: reading a file can take a network of its own.
-            if weights != "none":
-                _start_from(weights, network, run, data.label_map)
-        with strategy.scope():
-            state = _State.of(network, job)
-            saver = state.saver(folders, job, data.label_map)
-            if job.start:
-                saver.restore()
-                logger.info("going on after step %d", job.start)
-            logbook = Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
+        with batches.naming_damage(data):
+            network = _build(strategy, job, data.label_map)
             if not job.start:
-                logbook.begin()
-            outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
+                _examine(network, data, run)
+                # Outside of the strategy's scope: reading a file can take a network of its own.
+                if weights != "none":
+                    _start_from(weights, network, run, data.label_map)
+            with strategy.scope():
+                state = _State.of(network, job)
+                saver = state.saver(folders, job, data.label_map)
+                if job.start:
+                    saver.restore()
+                    logger.info("going on after step %d", job.start)
+                logbook = Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
+                if not job.start:
+                    logbook.begin()
+                outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
         run.tag("odml.stop_reason", f"{outcome.reason} step={outcome.step}")
     click.echo(f"{outcome.reason} after step {outcome.step}: {run.artifact_uri}/train (run {run.id})")
 
@@ -205,9 +206,10 @@ def _started(
     """Begin a new training; a batch is made to fit in the memory of so many replicas, if they are any."""
     data = _open_dataset(run, dataset)
     if fit_replicas:
-        train = memory.trainer(configuration, data, frozen_blocks=settings.frozen_blocks)
         own = configuration.training.batch_size
-        fitting = memory.fitting_batch_size(own, train, replicas=fit_replicas)
+        with batches.naming_damage(data):
+            train = memory.trainer(configuration, data, frozen_blocks=settings.frozen_blocks)
+            fitting = memory.fitting_batch_size(own, train, replicas=fit_replicas)
         configuration = configuration.with_training(batch_size=fitting)
     run.log_parameters(configuration.model_dump(mode="json") | {"seed": settings.seed})
     run.log_text(configuration.to_yaml(), "config.yml")

@@ -10,7 +10,8 @@ any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,7 +19,10 @@ import tensorflow as tf
 from odml import augmentation
 from odml.config import Augmentation
 from odml.errors import RecordError
-from odml.records import Dataset, parse_example
+from odml.example_parsing import parse_example
+from odml.foreign_records import short_reason, source_id_of
+from odml.records import Dataset
+from odml.structures import LabelMap
 
 _SHUFFLE_BYTES = 256 * 1024 * 1024
 _FILES_AT_ONCE = 16
@@ -49,9 +53,9 @@ def training_batches(
         augment: which random changes to make.
         start: how many batches come before the first; what follows is the same as after them.
 
-    Every epoch shows each example once; a batch may span two epochs. An epoch draws the order of the files, reads up to
-    16 of them by turns, an example of each, and shuffles these in a buffer, which holds encoded pictures, at most 256 MB
-    of them. The global seed of TensorFlow has a part in the order, and must not be 0.
+    Every epoch shows each example once; a batch may span two epochs. An epoch draws the order of the files, reads up
+    to 16 of them by turns, an example of each, and shuffles these in a buffer, which holds encoded pictures, at most
+    256 MB of them. The global seed of TensorFlow has a part in the order, and must not be 0.
 
     Raises:
         RecordError: no training records.
@@ -65,7 +69,9 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def load(group: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
-        image, boxes, classes = _augmented(group, augment, resize, seed=tf.stack([tf.cast(seed, tf.int64), number]))
+        image, boxes, classes = _augmented(
+            group, dataset.label_map, augment, resize, seed=tf.stack([tf.cast(seed, tf.int64), number])
+        )
         has_area = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] > _MIN_SIDE, axis=1)
         return {
             "images": image,
@@ -104,27 +110,34 @@ def _shuffled(dataset: Dataset, *, seed: int, start: int) -> tf.data.Dataset:
 
 
 def evaluation_batches(
-    records: Sequence[Path | str], *, batch_size: int, resize: Resize, examples: int | None = None
+    records: Sequence[Path | str],
+    label_map: LabelMap | None = None,
+    *,
+    batch_size: int,
+    resize: Resize,
+    examples: int | None = None,
 ) -> tf.data.Dataset:
     """Give the first ``examples`` (None: all) examples in the records' order, none dropped, the last batch smaller.
 
-    Beside the usual keys a batch has ``heights`` and ``widths`` int32 [B] of the original pictures and ``source_ids``
-    string [B]. It does not say which part of an image is padding: where ``resize`` gives several sizes, ask for batches
-    of 1, which have none.
+    The label map finds classes that the records tell by text alone. Beside the usual keys a batch has ``heights`` and
+    ``widths`` int32 [B] of the original pictures and ``source_ids`` string [B]. It does not say which part of an image
+    is padding: where ``resize`` gives several sizes, ask for batches of 1, which have none.
     """
     selected = _read(records).take(-1 if examples is None else examples)
 
     @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = parse_example(serialized)
+        example = parse_example(serialized, label_map)
+        image = _decode(example["encoded"])
+        height, width = tf.unstack(tf.shape(image)[:2])
         return {
-            "images": resize(_decode(example["encoded"])),
+            "images": resize(image),
             "boxes": example["boxes"],
             "classes": example["classes"],
             "difficult": example["difficult"],
             "crowd": example["crowd"],
-            "heights": example["height"],
-            "widths": example["width"],
+            "heights": height,
+            "widths": width,
             "source_ids": example["source_id"],
         }
 
@@ -135,6 +148,41 @@ def evaluation_batches(
 def read_images(records: Sequence[Path | str], examples: int) -> list[tf.Tensor]:
     """Decode the first pictures of the records, uint8 [H, W, 3] in their original sizes."""
     return [_decode(parse_example(serialized)["encoded"]) for serialized in _read(records).take(examples)]
+
+
+@contextmanager
+def naming_damage(dataset: Dataset) -> Iterator[None]:
+    """Let an error that comes of damaged records or pictures in the block say which they are.
+
+    TensorFlow does not tell. To find out, all records are read and decoded again; if they are sound, its error goes on.
+
+    Raises:
+        RecordError: a file or an example of the data set is damaged.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        for path in (*dataset.train_records, *dataset.val_records, *dataset.test_records):
+            _require_sound(path)
+        raise
+
+
+def _require_sound(path: Path | str) -> None:
+    pictures = _read([path]).map(lambda each: tf.shape(_decode(parse_example(each)["encoded"])), tf.data.AUTOTUNE)
+    number = 1
+    try:
+        for _ in pictures:
+            number += 1
+    except tf.errors.InvalidArgumentError as error:
+        (serialized,) = _read([path]).skip(number - 1).take(1).as_numpy_iterator()
+        raise RecordError(
+            f"{path}: example {number} ({source_id_of(serialized)}) cannot be decoded ({short_reason(error)}); write "
+            "the records again, with a sound picture or without it"
+        ) from error
+    except tf.errors.OpError as error:
+        raise RecordError(
+            f"{path}: example {number} cannot be read ({short_reason(error)}); copy or write the file again"
+        ) from error
 
 
 def _interleaved(files: Sequence[str], seed: tf.Tensor) -> tf.data.Dataset:
@@ -168,14 +216,17 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     return image
 
 
-def _augmented(group: tf.Tensor, augment: Augmentation, resize: Resize, *, seed: tf.Tensor) -> augmentation.Example:
+def _augmented(
+    group: tf.Tensor, label_map: LabelMap, augment: Augmentation, resize: Resize, *, seed: tf.Tensor
+) -> augmentation.Example:
     """Give the first of the serialized examples changed at random, or a mosaic of them all, each changed too."""
 
     def one() -> augmentation.Example:
-        return _augment(group[0], augment, resize, seed=seed)
+        return _augment(_learned(group[0], label_map), augment, resize, seed=seed)
 
     def all_together() -> augmentation.Example:
-        parts = [_augment(group[index], augment, resize, seed=seeds[index]) for index in range(_MOSAIC)]
+        examples = [_learned(group[index], label_map) for index in range(_MOSAIC)]
+        parts = [_augment(example, augment, resize, seed=seeds[index]) for index, example in enumerate(examples)]
         return augmentation.mosaic(parts, seed=seeds[-1])
 
     if not augment.mosaic:
@@ -184,11 +235,17 @@ def _augmented(group: tf.Tensor, augment: Augmentation, resize: Resize, *, seed:
     return tf.cond(tf.random.stateless_uniform([], choice_seed) < augment.mosaic, all_together, one)
 
 
-def _augment(serialized: tf.Tensor, augment: Augmentation, resize: Resize, *, seed: tf.Tensor) -> augmentation.Example:
-    parsed = parse_example(serialized)
+def _learned(serialized: tf.Tensor, label_map: LabelMap) -> augmentation.Example:
+    """Give the decoded picture and what is to be learned of it."""
+    parsed = parse_example(serialized, label_map)
     single = tf.logical_not(parsed["crowd"])  # a box around many is no example of one
     boxes, classes = tf.boolean_mask(parsed["boxes"], single), tf.boolean_mask(parsed["classes"], single)
-    example = _decode(parsed["encoded"]), boxes, classes
+    return _decode(parsed["encoded"]), boxes, classes
+
+
+def _augment(
+    example: augmentation.Example, augment: Augmentation, resize: Resize, *, seed: tf.Tensor
+) -> augmentation.Example:
     flip_seed, crop_seed, color_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     if augment.random_crop:
         example = augmentation.random_crop(*example, seed=crop_seed)

@@ -1,14 +1,15 @@
 """Records: annotated pictures as `tf.train.Example`, in sharded TFRecord files beside labels.pbtxt and dataset.yml.
 
 The keys are the TF Object Detection API's own (its tf_example_decoder.py), so that its decoders read these records
-and `parse_example` reads those it was used to make.
+and `odml.example_parsing` reads those it was used to make; `odml.foreign_records` finds these.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,7 +21,9 @@ import tensorflow as tf
 import yaml
 
 from odml import boxes as box_algebra
+from odml import foreign_records
 from odml.errors import RecordError
+from odml.example_parsing import BOX_KEYS, parse_example
 from odml.structures import Annotation, LabelMap
 
 DATASET_FILE = "dataset.yml"
@@ -28,18 +31,8 @@ LABELS_FILE = "labels.pbtxt"
 SPLIT_FILE = "split.json"
 
 RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
-_BOX_KEYS = ("ymin", "xmin", "ymax", "xmax")
-_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature((), tf.string),
-    "image/height": tf.io.FixedLenFeature((), tf.int64),
-    "image/width": tf.io.FixedLenFeature((), tf.int64),
-    "image/filename": tf.io.FixedLenFeature((), tf.string, ""),
-    "image/source_id": tf.io.FixedLenFeature((), tf.string, ""),
-    **{f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in _BOX_KEYS},
-    "image/object/class/label": tf.io.RaggedFeature(tf.int64),
-    "image/object/difficult": tf.io.RaggedFeature(tf.int64),
-    "image/object/is_crowd": tf.io.RaggedFeature(tf.int64),
-}
+_SIDES = ("train", "val", "test")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,8 @@ class Dataset:
 
     ``train_records``, ``val_records`` and ``test_records`` are files in reading order, paths or the URIs of another
     file system; the examples are those in all of them together. Most sets have no test examples: then there are no
-    ``test_records``, and they are not in dataset.yml. ``digest`` names the content, ``name`` is what people call it;
-    they are "" where dataset.yml, written by another program, does not tell them.
+    ``test_records``, and they are not in dataset.yml. ``digest`` names the content; ``name`` is what people call it, ""
+    if no dataset.yml tells it.
     """
 
     folder: Path
@@ -67,61 +60,42 @@ class Dataset:
 def open_dataset(folder: Path) -> Dataset:
     """Read what a folder of records holds, or one that describes records which lie in another place.
 
+    Folders that prepare has written tell it in dataset.yml. What that does not tell, or all where there is none, is
+    found by the names of the files and by reading all of them (`odml.foreign_records`).
+
     Raises:
-        RecordError: dataset.yml, labels.pbtxt or records are missing, damaged or contradict each other.
+        RecordError: dataset.yml, the label map or records are missing, damaged or contradict each other.
     """
     path = folder / DATASET_FILE
-    description = _read_description(path)
-    label_map = _read_labels(folder / LABELS_FILE)
-    if len(label_map) != _natural(description, "num_classes", path):
+    description = _read_description(path) if path.exists() else {}
+    label_map = _read_labels(foreign_records.find_label_map(folder))
+    if "num_classes" in description and len(label_map) != _natural(description, "num_classes", path):
         raise RecordError(
-            f"{path}: num_classes is {description['num_classes']}, but {LABELS_FILE} has {len(label_map)}; "
+            f"{path}: num_classes is {description['num_classes']}, but the label map has {len(label_map)}; "
             f"prepare the records again or correct the wrong one"
         )
     if "records_folder" in description:
         _require_same(description, path)
-    has_test = "test_examples" in description or "test_records" in description
+    files: Mapping[str, tuple[Path | str, ...]]
+    if any(f"{side}_records" in description for side in _SIDES):
+        has_test = "test_examples" in description or "test_records" in description
+        files = {side: _find_records(description, side, path) for side in (_SIDES if has_test else _SIDES[:2])}
+    else:
+        files = foreign_records.find_records(folder)
+    if not {"digest", "train_examples", "val_examples"} <= description.keys():
+        description = _completed(description, foreign_records.examine_records(files, label_map), path)
     return Dataset(
         folder=folder,
         label_map=label_map,
-        train_records=_find_records(description, "train", path),
-        val_records=_find_records(description, "val", path),
+        train_records=files["train"],
+        val_records=files["val"],
         train_examples=_natural(description, "train_examples", path),
         val_examples=_natural(description, "val_examples", path),
-        digest=str(description.get("digest", "")),
+        digest=str(description["digest"]),
         name=str(description.get("name", "")),
-        test_records=_find_records(description, "test", path) if has_test else (),
-        test_examples=_natural(description, "test_examples", path) if has_test else 0,
+        test_records=files.get("test", ()),
+        test_examples=_natural(description, "test_examples", path) if files.get("test") else 0,
     )
-
-
-def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parse one serialized example; usable in `tf.data.Dataset.map`.
-
-    Returns:
-        ``encoded`` (the JPEG or PNG bytes), ``filename`` and ``source_id`` strings; ``height`` and ``width`` int32;
-        ``boxes`` float32 [N, 4] yxyx 0..1; ``classes`` int32 [N], ids from 1; ``difficult`` and ``crowd`` bool [N],
-        False where the example does not tell.
-    """
-    parsed = tf.io.parse_single_example(serialized, _FEATURES)
-    classes = tf.cast(parsed["image/object/class/label"], tf.int32)  # [N]
-
-    return {
-        "encoded": parsed["image/encoded"],
-        "filename": parsed["image/filename"],
-        "source_id": parsed["image/source_id"],
-        "height": tf.cast(parsed["image/height"], tf.int32),
-        "width": tf.cast(parsed["image/width"], tf.int32),
-        "boxes": tf.stack([parsed[f"image/object/bbox/{side}"] for side in _BOX_KEYS], axis=-1),  # [N, 4]
-        "classes": classes,
-        "difficult": _flags(parsed["image/object/difficult"], tf.size(classes)),
-        "crowd": _flags(parsed["image/object/is_crowd"], tf.size(classes)),
-    }
-
-
-def _flags(stated: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Give as many flags [N] as there are objects, False where none is stated."""
-    return tf.pad(stated, [[0, count - tf.size(stated)]]) > 0
 
 
 def read_annotations(records: Sequence[Path | str], label_map: LabelMap) -> Iterator[Annotation]:
@@ -131,8 +105,8 @@ def read_annotations(records: Sequence[Path | str], label_map: LabelMap) -> Iter
         RecordError: a record is damaged, or has a class id that the label map does not know.
     """
     for path in records:
-        for number, serialized in enumerate(_read(path), start=1):
-            example = {name: tensor.numpy() for name, tensor in parse_example(serialized).items()}
+        for number, serialized in enumerate(foreign_records.read_examples(path), start=1):
+            example = {name: tensor.numpy() for name, tensor in parse_example(serialized, label_map).items()}
             width, height = int(example["width"]), int(example["height"])
             yield Annotation(
                 image=Path(example["source_id"].decode()),
@@ -166,7 +140,7 @@ def serialize_example(
         "image/key/sha256": _strings([hashlib.sha256(encoded).hexdigest()]),
         "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
         "image/format": _strings([image_format]),
-        **{f"image/object/bbox/{side}": _floats(boxes[:, column]) for column, side in enumerate(_BOX_KEYS)},
+        **{f"image/object/bbox/{side}": _floats(boxes[:, column]) for column, side in enumerate(BOX_KEYS)},
         "image/object/class/text": _strings(annotation.names),
         "image/object/class/label": _integers([label_map.id_of(name) for name in annotation.names]),
         "image/object/difficult": _integers(np.asarray(annotation.difficult, np.int64)),
@@ -276,28 +250,19 @@ def _floats(values: Iterable[float] | np.ndarray) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def _read(path: Path | str) -> Iterator[tf.Tensor]:
-    try:
-        yield from tf.data.TFRecordDataset(str(path))
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise RecordError(f"{path}: cannot be read ({error.message}); prepare the records again") from error
-
-
 def _names(classes: np.ndarray, label_map: LabelMap, *, where: str) -> tuple[str, ...]:
     try:
         return tuple(label_map.name_of(int(class_id)) for class_id in classes)
     except KeyError as error:
         raise RecordError(
-            f"{where}: class id {error} is not in {LABELS_FILE}, which has 1 to {len(label_map)}; "
-            f"use the {LABELS_FILE} that the records were made with"
+            f"{where}: class id {error} is not in the label map, which has 1 to {len(label_map)}; "
+            "use the one that the records were made with"
         ) from None
 
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError(f"{path}: does not exist; give a folder that prepare has written") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: is no YAML ({' '.join(str(error).split())}); prepare the records again") from error
     if not isinstance(description, dict):
@@ -307,11 +272,20 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 def _read_labels(path: Path) -> LabelMap:
     try:
-        return LabelMap.from_pbtxt(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordError(f"{path}: does not exist; give a folder that prepare has written") from None
+        label_map = LabelMap.from_pbtxt(path.read_text(encoding="utf-8", errors="replace"))
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from None
+    if label_map.unused:
+        _log.warning("%s: no class has the ids %s; they stay unused", path, ", ".join(map(str, label_map.unused)))
+    return label_map
+
+
+def _completed(description: dict[str, Any], found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Add what was found to what dataset.yml tells; raise RecordError if they differ."""
+    for key, value in found.items():
+        if key.endswith("_examples") and description.get(key, value) != value:
+            raise RecordError(f"{path}: {key} is {description[key]!r}, but its records hold {value}; correct it")
+    return found | description
 
 
 def _natural(description: dict[str, Any], key: str, path: Path) -> int:

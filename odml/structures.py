@@ -24,10 +24,15 @@ def _empty(*shape: int, dtype: type) -> np.ndarray:
 class LabelMap:
     """The names of the classes in the order of their ids: the first name has id 1.
 
+    ``aliases`` are other names, with their ids, that records may have for the classes, and ``unused`` the ids that no
+    record has: a map with gaps has a name for them all the same. Neither makes it another map.
+
     Raises ValueError if a name is empty or stands twice.
     """
 
     names: tuple[str, ...]
+    aliases: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    unused: tuple[int, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names) or not all(self.names):
@@ -63,23 +68,63 @@ class LabelMap:
 
     @classmethod
     def from_pbtxt(cls, text: str) -> LabelMap:
-        """Read a ``labels.pbtxt``, its items in any order.
+        """Read a ``labels.pbtxt``, its items in any order and their fields too.
 
-        ``display_name``, where an item has one, is ignored: annotations and records know ``name``.
+        A class keeps its id: one that no item has, below the largest, gets the name "unused ID". ``background`` may
+        have the id 0, and is left out. A ``display_name`` other than the name becomes one of ``aliases``.
 
         Raises:
-            RecordError: no item, an item without id or name, or ids that are not 1 to N.
+            RecordError: no item, an item without id or name, one of which stands twice, or an id out of 1 to 10000.
         """
-        items = {}
-        for body in re.findall(r"item\s*\{((?:[^{}\"']|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")*)\}", text):
-            number = re.search(r"\bid\s*:\s*(\d+)", body)
-            name = re.search(r"\bname\s*:\s*(?:'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\")", body)
+        items: dict[int, str] = {}
+        display_names: dict[str, int] = {}
+        for body in _items_of(text):
+            number, name = re.search(r"\bid\s*:\s*(-?\d+)", re.sub(_STRING, "", body)), _text_of("name", body)
             if not number or not name:
                 raise RecordError(f"label map: an item has no id or no name: {' '.join(body.split())!r}")
-            items[int(number[1])] = re.sub(r"\\(.)", r"\1", name[1] if name[1] is not None else name[2])
-        if sorted(items) != list(range(1, len(items) + 1)) or not items:
-            raise RecordError(f"label map: ids must be 1 to N without a gap, found {sorted(items)}")
-        return cls(tuple(items[number] for number in sorted(items)))
+            if (class_id := int(number[1])) == 0 and name == "background":
+                continue
+            if not 1 <= class_id <= _LARGEST_ID:
+                raise RecordError(f"label map: {name!r} has the id {class_id}; ids must be from 1 to {_LARGEST_ID}")
+            if class_id in items or name in items.values():
+                raise RecordError(f"label map: two items have the id {class_id} or the name {name!r}; correct one")
+            items[class_id] = name
+            if display_name := _text_of("display_name", body):
+                display_names.setdefault(display_name, class_id)
+        if not items:
+            raise RecordError("label map: has no item; give the one that the records were made with")
+        names = tuple(items.get(class_id, f"unused {class_id}") for class_id in range(1, max(items) + 1))
+        aliases = tuple((name, class_id) for name, class_id in display_names.items() if name not in names)
+        return cls(names, aliases, unused=tuple(class_id for class_id in range(1, max(items)) if class_id not in items))
+
+
+_LARGEST_ID = 10_000
+_STRING = r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\""
+
+
+def _items_of(text: str) -> list[str]:
+    """Give what stands between the braces of each item, without comments and without blocks of its own."""
+    text = re.sub(rf"({_STRING})|#[^\n]*", lambda found: found[1] or "", text)
+    plain = rf"[^{{}}'\"]|{_STRING}"
+    found = re.findall(rf"\bitem\s*:?\s*\{{((?:{plain}|\{{(?:{plain})*\}})*)\}}", text)
+    return [re.sub(rf"({_STRING})|\{{(?:{plain})*\}}", lambda block: block[1] or "", body) for body in found]
+
+
+def _text_of(key: str, body: str) -> str:
+    """Give the text of a field of an item, "" if it has none."""
+    found = re.search(rf"\b{key}\s*:\s*({_STRING})", body)
+    return _ESCAPE.sub(_unescaped, found[1][1:-1].encode()).decode(errors="replace") if found else ""
+
+
+# Protocol buffers' text format writes all that is not ASCII as the octal digits of its bytes.
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)")
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    escape = found[1]
+    if escape[:1].isdigit():
+        return bytes([int(escape, 8) & 255])
+    return bytes([int(escape[1:], 16)]) if len(escape) > 1 else escape
 
 
 def _quoted(name: str) -> str:

@@ -12,9 +12,10 @@ import tensorflow as tf
 from odml.architectures import Architecture
 from odml.boxes import xyxy_to_yxyx
 from odml.errors import RecordError
+from odml.example_parsing import parse_example
 from odml.inspection.statistics import FEW_MATCHED, AnchorMatch
-from odml.records import Dataset, parse_example
-from odml.structures import Annotation
+from odml.records import Dataset
+from odml.structures import Annotation, LabelMap
 
 _MOST_MATCHED = 1000  # pictures whose objects are compared with the anchors
 
@@ -59,7 +60,7 @@ def examine(dataset: Dataset, model: Architecture) -> Suitability:
     """
     objects = np.zeros(len(dataset.label_map) + 1, np.int64)
     overlaps: list[np.ndarray] = []
-    for number, example in enumerate(_ground_truth(dataset.train_records)):
+    for number, example in enumerate(_ground_truth(dataset.train_records, dataset.label_map)):
         objects += np.bincount(example["classes"].numpy(), minlength=len(objects))
         if number < _MOST_MATCHED:
             height, width = int(example["height"]), int(example["width"])
@@ -100,9 +101,9 @@ def match_anchors(annotations: Sequence[Annotation], model: Architecture, *, nam
     )
 
 
-def _ground_truth(records: Sequence[Path | str]) -> tf.data.Dataset:
+def _ground_truth(records: Sequence[Path | str], label_map: LabelMap) -> tf.data.Dataset:
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = parse_example(serialized)
+        example = parse_example(serialized, label_map)
         single = tf.logical_not(example["crowd"])
         learned = {name: tf.boolean_mask(example[name], single) for name in ("classes", "boxes")}
         return learned | {name: example[name] for name in ("height", "width")}

@@ -110,7 +110,8 @@ def train(
     """Train a network.
 
     Whatever ends it, the last step is saved and evaluated. A checkpoint that cannot be written is warned about, and
-    training goes on; only the last one must be written.
+    training goes on; only the last one must be written. A batch that cannot be read ends it too, with TensorFlow's
+    error: then the last step is saved, unless there are other workers, and not evaluated.
 
     Where the optimizer scales the loss, it skips a step whose gradients overflow, and lowers the scale; such a step
     counts as trained, and its gradient norm in no mean.
@@ -160,10 +161,19 @@ def train(
 
     if start and start % plan.eval_every == 0 and start not in saver.scores:
         measure(start)
+    saved = start
     steps = itertools.count(start + 1) if plan.steps is None else range(start + 1, plan.steps + 1)
     for step in progress(steps, total=plan.steps, done=start, description="train", note=lambda: window.note):
         started = time.monotonic()
-        values = _run(train_step, iterator, step, batch_size, name_sources)
+        try:
+            values = _run(train_step, iterator, step, batch_size, name_sources)
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+            # The other workers would be waited for in vain.
+            if step - 1 > saved and not distribution.has_several_workers(strategy):
+                average_statistics()
+                with tolerated():
+                    saver.save(step - 1)
+            raise
         window.add(values, seconds=time.monotonic() - started)
         last = step == plan.steps or anywhere(bool(stop))
         if step % REPORT_EVERY == 0 or last:
@@ -174,6 +184,7 @@ def train(
             average_statistics()
             with tolerated(unless=last):
                 saver.save(step)
+                saved = step
         if evaluates:
             measure(step)
             if plan.patience and anywhere(saver.evaluations_without_gain >= plan.patience):

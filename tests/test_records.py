@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from odml.errors import RecordError
+from odml.example_parsing import parse_example
 from odml.records import (
     Dataset,
     open_dataset,
-    parse_example,
     read_annotations,
     serialize_example,
     write_description,
@@ -211,24 +211,28 @@ def test_a_class_that_the_label_map_lacks_is_an_error(folder: Path):
     with pytest.raises(RecordError) as error:
         list(read_annotations(open_dataset(folder).train_records, LabelMap(("cat",))))
     assert str(error.value) == (
-        f"{folder}/train-1-1.tfrecord: example 1: class id 2 is not in labels.pbtxt, which has 1 to 1; "
-        "use the labels.pbtxt that the records were made with"
+        f"{folder}/train-1-1.tfrecord: example 1: class id 2 is not in the label map, which has 1 to 1; "
+        "use the one that the records were made with"
     )
 
 
 def test_a_damaged_record_is_an_error(folder: Path):
     path = folder / "train-1-1.tfrecord"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(RecordError, match=r"train-1-1.tfrecord: cannot be read \(.*\); prepare the records again$"):
+    with pytest.raises(
+        RecordError, match=r"train-1-1.tfrecord: example 1 cannot be read \(.*\); copy or write the file again$"
+    ):
         list(read_annotations([path], LABELS))
 
 
-@pytest.mark.parametrize("name", ["dataset.yml", "labels.pbtxt"])
-def test_a_missing_file_is_an_error(folder: Path, name: str):
-    (folder / name).unlink()
+def test_a_missing_label_map_is_an_error(folder: Path):
+    (folder / "labels.pbtxt").unlink()
     with pytest.raises(RecordError) as error:
         open_dataset(folder)
-    assert str(error.value) == f"{folder}/{name}: does not exist; give a folder that prepare has written"
+    assert str(error.value) == (
+        f"{folder}: holds no label map (*.pbtxt); put the one there that the records were made with, or give a folder "
+        "that prepare has written"
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +240,7 @@ def test_a_missing_file_is_an_error(folder: Path, name: str):
     [
         (
             {"num_classes": 3},
-            "num_classes is 3, but labels.pbtxt has 2; prepare the records again or correct the wrong one",
+            "num_classes is 3, but the label map has 2; prepare the records again or correct the wrong one",
         ),
         ({"train_examples": "many"}, "train_examples is 'many'; it must be a number of 0 or more"),
         ({"val_examples": True}, "val_examples is True; it must be a number of 0 or more"),
@@ -275,9 +279,22 @@ def test_a_damaged_label_map_names_its_file(folder: Path):
     (folder / "labels.pbtxt").write_text("")
     with pytest.raises(RecordError) as error:
         open_dataset(folder)
-    assert str(error.value) == f"{folder}/labels.pbtxt: label map: ids must be 1 to N without a gap, found []"
+    assert (
+        str(error.value)
+        == f"{folder}/labels.pbtxt: label map: has no item; give the one that the records were made with"
+    )
 
 
-def test_a_description_of_another_program_needs_no_digest(folder: Path):
-    write_description(folder, LABELS, {key: value for key, value in DESCRIPTION.items() if key != "digest"})
-    assert open_dataset(folder).digest == ""
+def test_what_a_description_of_another_program_does_not_tell_is_found(folder: Path):
+    write_description(folder, LABELS, {"name": "pets"})
+    dataset = open_dataset(folder)
+    assert (dataset.train_records, dataset.train_examples) == ((folder / "train-1-1.tfrecord",), 1)
+    assert (dataset.val_records, dataset.val_examples) == ((folder / "val-1-1.tfrecord",), 1)
+    assert (dataset.name, len(dataset.digest)) == ("pets", 32)
+
+
+def test_a_description_that_counts_otherwise_is_an_error(folder: Path):
+    write_description(folder, LABELS, {"train_examples": 2})
+    with pytest.raises(RecordError) as error:
+        open_dataset(folder)
+    assert str(error.value) == f"{folder}/dataset.yml: train_examples is 2, but its records hold 1; correct it"
