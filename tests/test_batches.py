@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from odml import batches as batches_module
-from odml.batches import batch_sources, evaluation_batches, read_images, training_batches
+from odml.batches import batch_sources, evaluation_batches, naming_damage, read_images, training_batches
 from odml.config import Augmentation
 from odml.errors import RecordError
 from odml.images import read_image
@@ -342,3 +342,55 @@ def test_jpeg_has_the_pixels_that_detect_sees(tmp_path):
     dataset = tiny.write_dataset(tmp_path / "dataset", train=[], val=[serialized])
     (image,) = read_images(dataset.val_records, 1)
     assert np.array_equal(image, read_image(encoded.getvalue()))
+
+
+def damage(path: Path, *, source_id: str) -> None:
+    """Cut the picture of an example short, in a file that is sound otherwise."""
+    examples = [tf.train.Example.FromString(each) for each in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for each in examples:
+            features = each.features.feature
+            if features["image/source_id"].bytes_list.value[0].decode() == source_id:
+                features["image/encoded"].bytes_list.value[0] = features["image/encoded"].bytes_list.value[0][:60]
+            writer.write(each.SerializeToString())
+
+
+def read_all(dataset: Dataset) -> None:
+    with naming_damage(dataset):
+        for _ in training(dataset, batch_size=1).take(EXAMPLES):
+            pass
+
+
+def test_damaged_picture_is_named(tmp_path):
+    examples = [example(number) for number in range(EXAMPLES)]
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=examples)
+    (path,) = dataset.train_records
+    damage(path, source_id="3.png")
+    with pytest.raises(RecordError) as raised:
+        read_all(dataset)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: example 4 (3.png) cannot be decoded (")
+    assert message.endswith("); write the records again, with a sound picture or without it")
+    assert not any(noise in message for noise in ("\n", "{{", "[[", "[Op"))
+
+
+def test_damaged_file_is_named(tmp_path):
+    examples = [example(number) for number in range(EXAMPLES)]
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=examples)
+    (path,) = dataset.train_records
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RecordError) as raised:
+        read_all(dataset)
+    assert str(raised.value).startswith(f"{path}: example 5 cannot be read (corrupted record at ")
+    assert str(raised.value).endswith("); copy or write the file again")
+
+
+def test_error_of_something_else_goes_on(dataset):
+    def work():
+        with naming_damage(dataset):
+            raise tf.errors.InvalidArgumentError(None, None, "shapes do not fit")
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="shapes do not fit"):
+        work()

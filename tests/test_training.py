@@ -586,3 +586,25 @@ def test_network_learns_a_few_pictures_by_heart(tmp_path):
         "train/loss/total",
         "train/steps_per_second",
     }
+
+
+def test_what_was_learned_until_a_batch_cannot_be_read_is_saved():
+    def readable(number):
+        tf.debugging.assert_less(number, tf.constant(3, tf.int64))
+        return {"images": tf.fill([BATCH_SIZE, 4, 4, 3], 3.0)}
+
+    diary = Diary()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        diary.train(Slope(), steps=5, every=2, batches=tf.data.Dataset.range(5).map(readable))
+    assert (diary.saved, diary.evaluated) == ([2, 3], [])
+
+
+def test_nothing_is_saved_twice_when_a_batch_cannot_be_read():
+    def readable(number):
+        tf.debugging.assert_less(number, tf.constant(2, tf.int64))
+        return {"images": tf.fill([BATCH_SIZE, 4, 4, 3], 3.0)}
+
+    diary = Diary()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        diary.train(Slope(), steps=5, every=2, batches=tf.data.Dataset.range(5).map(readable))
+    assert diary.saved == [2]
