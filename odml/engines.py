@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -96,11 +97,10 @@ def write_on_spark(shards: Sequence[Shard], *, master: str) -> Generator[list[st
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("odml prepare").master(master)
-    if master.startswith("local"):  # the others' Pythons are their own
-        builder = builder.config("spark.pyspark.python", sys.executable)
+    if master.startswith("local"):  # other masters' workers have Pythons of their own
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
-        session = builder.getOrCreate()
+        session = SparkSession.builder.appName("odml prepare").master(master).getOrCreate()
     except (PySparkException, Py4JError) as error:
         raise ConfigurationError(
             f"spark_master: no session with {master!r} ({_reason(error)}); "
@@ -131,6 +131,8 @@ def _attempt(shard: Shard) -> list[str] | OdmlError:
 
 
 def _reason(error: BaseException) -> str:
-    """Give the line that says what is wrong: of what Java raised, the second, which begins with a colon."""
+    """Give the line that says what is wrong: Python's if Java tells of it, else Java's, which begins with a colon."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line for line in lines if line.startswith(": ")), lines[0]).removeprefix(": ")
+    pythons = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    javas = [line.removeprefix(": ") for line in lines if line.startswith(": ")]
+    return [*pythons, *javas, *lines][0]

@@ -17,7 +17,8 @@ from odml.engines import Engine, find_engine, write_locally, write_on_spark
 from odml.errors import AnnotationError, ConfigurationError, RecordError
 from odml.preparation import write_dataset
 from odml.records import Dataset, open_dataset, read_annotations
-from odml.structures import Annotation
+from odml.shards import Shard
+from odml.structures import Annotation, LabelMap
 from tests.test_shards import noise
 
 needs_spark = pytest.mark.skipif(
@@ -96,6 +97,18 @@ def test_what_fails_on_spark_is_raised_here_and_nothing_is_left(tmp_path: Path):
         written(changed, tmp_path / "records", partial(write_on_spark, master="local[1]"))
     assert str(error.value) == f"{tmp_path}/a.png: has changed since it was inspected; prepare again"
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@needs_spark
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_spark_job_whose_workers_cannot_work_is_an_error(tmp_path: Path):
+    shard = Shard(str(tmp_path), "train", "train", "no sources", LabelMap(("cat",)), 1, 1, 0)  # type: ignore[arg-type]
+    with pytest.raises(RecordError) as error:
+        next(write_on_spark([shard], master="local[1]"))
+    assert str(error.value) == (
+        "engine: the Spark job failed (IndexError: string index out of range); Spark's log tells more"
+    )
 
 
 @needs_spark
