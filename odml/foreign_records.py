@@ -195,6 +195,7 @@ def read_examples(path: Path | str) -> Iterator[tf.Tensor]:
 def short_reason(error: tf.errors.OpError) -> str:
     """Give what TensorFlow says of an error, without the names of its operations."""
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*|\n.*", "", error.message, flags=re.DOTALL)
+    text = re.sub(r"Error in user-defined function .*? with iterator: [\w:]+: ", "", text)
     return " ".join(text.split())
 
 
