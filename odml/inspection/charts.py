@@ -58,8 +58,8 @@ def _classes(axes: Axes, statistics: Statistics) -> None:
         left += counts
     axes.bar_label(bars, [f"{round(count)}" for count in left], padding=4)
     axes.set_yticks(range(len(shown)), [_readable(name, rank) for rank, name in enumerate(shown, start=1)])
-    for label, name in zip(axes.get_yticklabels(), shown, strict=True):
-        label.set_fontproperties(FontProperties(fname=font_path(name)))
+    for tick, name in zip(axes.get_yticklabels(), shown, strict=True):
+        tick.set_fontproperties(FontProperties(fname=font_path(name)))
     axes.set_ylim(max(len(shown), _FEWEST_BARS) - 0.5, -0.5)
     axes.margins(x=0.12)
     hidden = len(statistics.classes) - len(shown)

@@ -184,7 +184,8 @@ def test_warm_up_is_a_first_step_that_the_rate_rises_to():
 def test_adam_and_augmentations_are_named():
     augmentation = {"horizontal_flip": True, "random_crop": True, "random_color": True, "mosaic": 0.5}
     ours = values(changed("ssd_mobilenet_v2", training={"optimizer": "adam", "augmentation": augmentation}))
-    assert ours["train_config/optimizer/adam_optimizer/learning_rate/cosine_decay_learning_rate/warmup_steps"] == ["150"]
+    rate = "train_config/optimizer/adam_optimizer/learning_rate/cosine_decay_learning_rate"
+    assert ours[f"{rate}/warmup_steps"] == ["150"]
     assert [path.rsplit("/", 1)[1] for path in ours if "data_augmentation_options" in path] == [
         "random_horizontal_flip",
         "ssd_random_crop",

@@ -33,7 +33,12 @@ def page_of(inspection: Inspection, anchors: AnchorMatch | None = None) -> str:
 
 
 def test_page_has_problems_with_pictures_and_nothing_from_elsewhere(folder: AnnotatedFolder):
-    folder.add("a", voc_object("cat"), voc_object("&lt;b&gt;", box=(30, 1, 12, 10)), voc_object("&lt;i&gt;", box=(12, 1, 30, 10)))
+    folder.add(
+        "a",
+        voc_object("cat"),
+        voc_object("&lt;b&gt;", box=(30, 1, 12, 10)),
+        voc_object("&lt;i&gt;", box=(12, 1, 30, 10)),
+    )
     page = page_of(look(folder))
     assert "xmax 12 is not greater than xmin 30; remove or fix the box" in page
     assert "Inspection of my &lt;set&gt;" in page
