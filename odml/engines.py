@@ -24,8 +24,8 @@ ENGINES = ("local", "spark")
 # Gives the digests of each shard's examples, in the shards' order.
 Engine = Callable[[Sequence[Shard]], Generator[list[str]]]
 
-# A process must import TensorFlow before it can write, in which time it could have written about so many shards.
-_SHARDS_WORTH_A_PROCESS = 8
+# A process must import TensorFlow before it can write, in which time another could have written about so many.
+_EXAMPLES_WORTH_A_PROCESS = 20_000
 
 
 def find_engine(name: str, *, workers: int, spark_master: str) -> Engine:
@@ -58,7 +58,8 @@ def write_locally(shards: Sequence[Shard], *, workers: int = -1) -> Generator[li
         RecordError: a process died, for want of memory probably.
     """
     cores = os.cpu_count() or 1
-    wanted = min(cores, len(shards) // _SHARDS_WORTH_A_PROCESS) if workers < 0 else min(workers, len(shards))
+    worth = sum(len(shard.sources) for shard in shards) // _EXAMPLES_WORTH_A_PROCESS
+    wanted = min(len(shards), min(cores, worth) if workers < 0 else workers)
     if wanted <= 1:
         yield from (write_shard(shard, threads=cores) for shard in shards)
         return
