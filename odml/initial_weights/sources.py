@@ -166,7 +166,6 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
     for path in (folder / name for name in _LABELS):
         try:
             return LabelMap.from_pbtxt(path.read_text(encoding="utf-8")).names
-        # A label map with gaps, such as COCO's, is not ours to read.
         except (OSError, ValueError, RecordError):
             continue
     return None

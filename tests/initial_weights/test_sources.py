@@ -139,10 +139,14 @@ def test_description_that_is_not_ours(text, released):
     assert sources.read(released).names is None
 
 
-@pytest.mark.parametrize("text", ["", "item { id: 1 name: 'person' }\nitem { id: 13 name: 'stop sign' }\n"])
-def test_label_map_that_has_no_names_for_all(text, released):
-    (released / "labels.pbtxt").write_text(text)
+def test_label_map_without_names(released):
+    (released / "labels.pbtxt").write_text("")
     assert sources.read(released).names is None
+
+
+def test_label_map_with_gaps_names_each_class_by_its_id(released):
+    (released / "labels.pbtxt").write_text("item { id: 1 name: 'person' }\nitem { id: 4 name: 'stop sign' }\n")
+    assert sources.read(released).names == ("person", "unused 2", "unused 3", "stop sign")
 
 
 def test_nothing_there(tmp_path):
