@@ -177,7 +177,6 @@ def ready_split(sources: Mapping[str, Annotation], inspection: Inspection) -> di
         _log.warning(
             "%d of %d pictures are on no side of it, first: %s; they are left out", len(left), len(sources), min(left)
         )
-    _warn_of_leaks(sources, split, inspection)
     _warn_of_missing_classes(sources, split)
     return split
 
@@ -201,14 +200,6 @@ def _groups(sources: Mapping[str, Annotation], group_by: str, digests: Mapping[P
 def _log_split(split: Mapping[str, str], how: str) -> None:
     counts = Counter(split.values())
     _log.info("split: %s (%s)", ", ".join(f"{counts[side]} {side}" for side in SIDES if counts[side]), how)
-
-
-def _warn_of_leaks(sources: Mapping[str, Annotation], split: Mapping[str, str], inspection: Inspection) -> None:
-    """Log how many of the pictures that are not for training show what one for training shows."""
-    digests = {source_id: inspection.digests.get(sources[source_id].image, source_id) for source_id in split}
-    trained = {digests[source_id] for source_id, side in split.items() if side == "train"}
-    if leaks := [source_id for source_id, side in split.items() if side != "train" and digests[source_id] in trained]:
-        _log.warning("validation and test have %d of the pictures that training has, first: %s", len(leaks), leaks[0])
 
 
 def _warn_of_missing_classes(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> None:
