@@ -326,19 +326,6 @@ def test_the_split_that_the_set_brings_is_followed_and_told(folder: AnnotatedFol
     ]
 
 
-def test_a_picture_on_both_sides_of_a_ready_split_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    folder = AnnotatedFolder(tmp_path)
-    for stem in "ab":
-        folder.add(stem, voc_object())
-    shutil.copy(folder.images / "a.png", folder.images / "b.png")
-    inspection = inspect(folder.images, folder.annotations)
-    sides = {each.image: side for each, side in zip(inspection.annotations, ("train", "val"), strict=True)}
-    sources = by_source_id(inspection.annotations, folder.images)
-    caplog.clear()
-    preparation.ready_split(sources, replace(inspection, sides=sides, split_origin="lists"))
-    assert caplog.messages == ["validation and test have 1 of the pictures that training has, first: b.png"]
-
-
 def test_a_ready_split_with_nothing_to_train_on_is_an_error(folder: AnnotatedFolder):
     inspection = replace(inspect(folder.images, folder.annotations), split_origin="lists")
     with pytest.raises(AnnotationError) as error:
