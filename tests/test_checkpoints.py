@@ -99,7 +99,8 @@ def test_latest_network_comes_back_exactly(saved, network):
         assert np.array_equal(mine.numpy(), theirs.numpy()), mine.path
 
 
-def test_network_trained_with_mixed_precision_comes_back_in_float32(network, tmp_path):
+def test_network_trained_with_mixed_precision_comes_back_in_float32(tmp_path):
+    network = tiny.lively_network()
     mixed = architectures.build(tiny.configuration(precision="mixed_bfloat16"), 2, precision="mixed_bfloat16")
     for variable, value in zip(mixed.variables, network.variables, strict=True):
         variable.assign(value)
