@@ -119,7 +119,7 @@ def test_training_changes_leave_what_is_not_given():
     changed = ssd.with_training(batch_size=3, learning_rate=None)
     assert changed.training.batch_size == 3
     assert changed.training.learning_rate == ssd.training.learning_rate
-    assert changed.with_training(batch_size=24) == ssd
+    assert changed.with_training(batch_size=ssd.training.batch_size) == ssd
 
 
 def test_training_change_of_a_faster_rcnn_leaves_its_family():

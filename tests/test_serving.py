@@ -108,13 +108,24 @@ def test_no_rows_have_no_answers(model):
     assert predict(model) == []
 
 
-@pytest.mark.parametrize("image", [b"", b"hello hello\n", b"\x00\x01", base64.b64encode(b"hello"), "hello"])
-def test_row_that_is_no_picture_is_named(model, image):
+UNKNOWN = "its content is of no known format"
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"hello hello\n", UNKNOWN),
+        (b"\x00\x01", UNKNOWN),
+        (base64.b64encode(b"hello"), UNKNOWN),
+        ("hello", UNKNOWN),
+    ],
+)
+def test_row_that_is_no_picture_is_named(model, image, reason):
     with pytest.raises(BadRequestError) as raised:
         predict(model, RED_PICTURE, image)
     assert raised.value.message == (
-        "row 2 of 2: cannot be read as a picture (its content is of no known format); replace it by a JPEG, PNG, GIF"
-        " or BMP file"
+        f"row 2 of 2: cannot be read as a picture ({reason}); replace it by a JPEG, PNG, GIF or BMP file"
     )
     assert raised.value.get_http_status_code() == 400
 
