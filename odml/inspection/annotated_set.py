@@ -266,6 +266,8 @@ def _log_summary(inspection: Inspection) -> None:
     _log.info("inspected %d usable pictures with %d objects", len(inspection.annotations), objects)
     if inspection.warnings:
         _log.warning("%s, first: %s", counted(inspection.warnings), inspection.warnings[0])
+    if inspection.mended:
+        _log.warning("%s mended, first: %s", _number(len(inspection.mended), "problem"), inspection.mended[0])
 
 
 def _number(count: int, noun: str) -> str:

@@ -279,3 +279,9 @@ def test_a_real_set_with_two_empty_boxes_lists_both(shared: Path):
         "RBC": 4153,
         "WBC": 372,
     }
+
+
+def test_what_was_mended_is_told(folder: AnnotatedFolder, caplog: pytest.LogCaptureFixture):
+    folder.add("a", voc_object(), BAD)
+    (mended,) = inspect(folder.images, folder.annotations, fix="drop").mended
+    assert caplog.messages[-1] == f"1 problem mended, first: {mended}"
