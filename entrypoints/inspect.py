@@ -16,6 +16,7 @@ from entrypoints.options import (
     fix_option,
     format_option,
     images_option,
+    seed_of,
     seed_option,
 )
 
@@ -52,7 +53,7 @@ _MOST_WRITTEN = 200  # pictures that are written as records for the preview
 @seed_option
 def inspect(images: Path, annotations: Path, format: str, fix: Fix, model: str, preview: bool, seed: int) -> None:
     """Look for problems in annotated images and count what they hold; no file is changed."""
-    from entrypoints.inspection_run import log_inspection
+    from entrypoints.inspection_run import folder_name, log_inspection
     from odml import config, inspection, tracking
     from odml.errors import ConfigurationError
     from odml.inspection.statistics import summarize
@@ -60,15 +61,14 @@ def inspect(images: Path, annotations: Path, format: str, fix: Fix, model: str, 
     if preview and not model:
         raise ConfigurationError("preview: needs the model that is to see the images; give model too")
     configuration = config.load(model) if model else None
-    seed = seed if seed >= 0 else random.SystemRandom().randrange(1, 2**31)
+    seed = seed_of(seed)
     with tracking.start_run("inspect", model=model or None) as run:
         run.log_parameters({"fix": fix, "seed": seed})
         found = inspection.inspect(images, annotations, annotation_format=format, fix=fix)
         network = _build(configuration) if configuration else None
         anchors = _match_anchors(found, network, Path(model).stem) if network else None
         statistics = summarize(found.annotations, digests=found.digests, anchors=anchors)
-        title = f"{images.resolve().parent.name}/{images.resolve().name}"
-        log_inspection(run, found, statistics, title=title)
+        log_inspection(run, found, statistics, title=folder_name(images))
         if preview and network and statistics.classes:
             _log_preview(run, found, network, images=images, seed=seed)
     click.echo(_summary(found, statistics, f"{run.artifact_uri}/inspection/report.html"))

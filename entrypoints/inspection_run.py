@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from odml.inspection.charts import draw_charts
@@ -11,6 +12,11 @@ from odml.inspection.statistics import Statistics
 if TYPE_CHECKING:
     from odml.inspection import Inspection
     from odml.tracking import Run
+
+
+def folder_name(images: Path) -> str:
+    """Name a folder of pictures for people, together with the one that it is in: ``raccoon/images``."""
+    return f"{images.resolve().parent.name}/{images.resolve().name}"
 
 
 def log_inspection(run: Run, inspection: Inspection, statistics: Statistics, *, title: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import threading
 from collections.abc import Callable
@@ -368,6 +369,11 @@ def require_source(images: Path | None, annotations: Path | None, dataset: str) 
         raise click.UsageError(
             f"{missing} not given; give images and annotations, or dataset ({', '.join(KNOWN_DATASETS)})"
         )
+
+
+def seed_of(seed: int) -> int:
+    """Give an option's seed, or draw one where it is the -1 that means "not given"."""
+    return seed if seed >= 0 else random.SystemRandom().randrange(2**31)
 
 
 def given(number: Any) -> Any:

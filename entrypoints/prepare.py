@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from entrypoints.options import (
     format_option,
     on_error_option,
     require_source,
+    seed_of,
     seed_option,
     source_options,
     split_options,
@@ -88,7 +88,7 @@ def prepare(
     spark_master: str,
 ) -> None:
     """Check annotated pictures and turn them into records, split into training and validation."""
-    from entrypoints.inspection_run import log_inspection
+    from entrypoints.inspection_run import folder_name, log_inspection
     from odml import known_datasets, preparation
     from odml.engines import find_engine
     from odml.inspection import inspect
@@ -96,7 +96,7 @@ def prepare(
     from odml.tracking.runs import start_run
 
     require_source(images, annotations, dataset)
-    seed = seed if seed >= 0 else random.SystemRandom().randrange(2**31)
+    seed = seed_of(seed)
     preparation.require_room(output_dir, output_prefix=output_prefix)
     writers = find_engine(engine, workers=workers, spark_master=spark_master)
     preparation.require_split(val_split=val_split, test_split=test_split, group_by=group_by)
@@ -109,7 +109,7 @@ def prepare(
         assert annotations
         inspection = inspect(images, annotations, annotation_format=format, fix=fix, lists=lists)
         statistics = summarize(inspection.annotations, digests=inspection.digests)
-        name = dataset or f"{images.resolve().parent.name}/{images.resolve().name}"
+        name = dataset or folder_name(images)
         log_inspection(run, inspection, statistics, title=name)
         sources = preparation.by_source_id(preparation.usable_annotations(inspection, on_error=on_error), images)
         follows = bool(inspection.split_origin) and (ready_split or bool(lists))

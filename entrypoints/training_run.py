@@ -7,7 +7,6 @@ train along, and they leave nothing behind.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from entrypoints.logbook import Logbook
-from entrypoints.options import AUTO, DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of
+from entrypoints.options import AUTO, DEFAULT_MODEL, DEFAULT_WEIGHTS, configuration_of, seed_of
 from entrypoints.training_job import Job, Settings
 from odml import (
     architectures,
@@ -184,7 +183,7 @@ def _refuse_changes(**fixed: object) -> None:
 def _settings(configuration: Configuration, changes: Mapping[str, int], *, seed: int, is_frozen: bool) -> Settings:
     recipe = configuration.training
     return Settings(
-        seed=seed if seed >= 0 else random.SystemRandom().randrange(2**31),
+        seed=seed_of(seed),
         train_steps=None,
         eval_every=recipe.checkpoint_every,
         eval_examples=-1,

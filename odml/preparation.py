@@ -37,8 +37,8 @@ from odml.records import (
     write_text,
 )
 from odml.shards import cut_shards
-from odml.splitting import SIDES, compile_group_by, group_of, group_pictures, stratified_split
-from odml.structures import Annotation, LabelMap
+from odml.splitting import compile_group_by, group_of, group_pictures, stratified_split
+from odml.structures import SIDES, Annotation, LabelMap
 
 _SAMPLES = 12
 _DIGEST_LENGTH = 32  # MLflow keeps 36 characters of a data set's digest

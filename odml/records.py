@@ -24,14 +24,13 @@ from odml import boxes as box_algebra
 from odml import foreign_records
 from odml.errors import RecordError
 from odml.example_parsing import BOX_KEYS, parse_example
-from odml.structures import Annotation, LabelMap
+from odml.structures import SIDES, Annotation, LabelMap
 
 DATASET_FILE = "dataset.yml"
 LABELS_FILE = "labels.pbtxt"
 SPLIT_FILE = "split.json"
 
 RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
-_SIDES = ("train", "val", "test")
 _log = logging.getLogger(__name__)
 
 
@@ -77,9 +76,9 @@ def open_dataset(folder: Path) -> Dataset:
     if "records_folder" in description:
         _require_same(description, path)
     files: Mapping[str, tuple[Path | str, ...]]
-    if any(f"{side}_records" in description for side in _SIDES):
+    if any(f"{side}_records" in description for side in SIDES):
         has_test = "test_examples" in description or "test_records" in description
-        files = {side: _find_records(description, side, path) for side in (_SIDES if has_test else _SIDES[:2])}
+        files = {side: _find_records(description, side, path) for side in (SIDES if has_test else SIDES[:2])}
     else:
         files = foreign_records.find_records(folder)
     if not {"digest", "train_examples", "val_examples"} <= description.keys():

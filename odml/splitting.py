@@ -7,8 +7,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
-from odml.annotations.ready_split import SIDES
 from odml.errors import ConfigurationError
+from odml.structures import SIDES
 
 _BACKGROUND = ""
 

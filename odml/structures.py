@@ -15,6 +15,9 @@ import numpy as np
 
 from odml.errors import RecordError
 
+SIDES = ("train", "val", "test")
+"""The sides of a split, in the order in which they are written and counted."""
+
 
 def _empty(*shape: int, dtype: type) -> np.ndarray:
     return np.zeros(shape, dtype)

@@ -13,7 +13,7 @@ from odml.architectures import Architecture
 from odml.boxes import xyxy_to_yxyx
 from odml.errors import RecordError
 from odml.example_parsing import parse_example
-from odml.inspection.statistics import FEW_MATCHED, AnchorMatch
+from odml.inspection.statistics import FEW_MATCHED, MATCH_MORE, AnchorMatch
 from odml.records import Dataset
 from odml.structures import Annotation, LabelMap
 
@@ -46,8 +46,7 @@ class Suitability:
         if self.matched < FEW_MATCHED:
             lines.append(
                 f"only {self.matched:.0%} of the objects overlap an anchor by {self.threshold} or more, the others are "
-                "hard to learn; give a YAML file that extends the model with larger images, or with anchors of their "
-                "sizes and shapes"
+                f"hard to learn; {MATCH_MORE}"
             )
         return lines
 

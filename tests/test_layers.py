@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "image_index": "images",
     "annotations": "structures boxes errors images image_index",
     "known_datasets": "downloads structures boxes errors images annotations progress",
-    "splitting": "annotations errors",
+    "splitting": "errors structures",
     "foreign_records": "structures errors progress",
     "example_parsing": "structures",
     "records": "foreign_records example_parsing structures boxes errors images",

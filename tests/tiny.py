@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import yaml
 from PIL import Image
 
 from odml import architectures, config, records
@@ -24,6 +25,7 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30)}
 GROUND = (90, 90, 90)
 # Feature maps of 4 x 4, 2 x 2 and 1 x 1 cells: 3 * 16 + 6 * 4 + 6 anchors.
 CHANGES = {"image_size": [64, 64], "depth_multiplier": 0.25, "extra_layers": [32]}
+MODEL = yaml.safe_dump({"extends": "ssd_mobilenet_v2", **CHANGES, "training": {"warmup_steps": 1}})
 ANCHORS = 78
 
 Object = tuple[str, tuple[int, int, int, int]]

@@ -14,10 +14,11 @@ from typing import Any
 
 from odml.annotations.contract import AnnotatedSet, Entry, counted, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
-from odml.annotations.ready_split import SIDES, first_named, settle
+from odml.annotations.ready_split import first_named, settle
 from odml.errors import AnnotationError
 from odml.image_index import ImageIndex
 from odml.images import find_images
+from odml.structures import SIDES
 
 TITLE = "COCO"
 _LISTS = ("images", "annotations", "categories")

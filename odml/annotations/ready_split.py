@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-SIDES = ("train", "val", "test")
-"""The sides of a split, in the order in which they are written and counted."""
+from odml.structures import SIDES
 
 _WORDS = {
     "train": "train",

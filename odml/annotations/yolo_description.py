@@ -12,9 +12,10 @@ import yaml
 from odml.annotations.contract import shown
 from odml.annotations.draft import Problem
 from odml.annotations.list_files import read_lists
-from odml.annotations.ready_split import SIDES, first_named, read_list, settle
+from odml.annotations.ready_split import first_named, read_list, settle
 from odml.errors import AnnotationError
 from odml.image_index import ImageIndex
+from odml.structures import SIDES
 
 _USUAL = ("data.yaml", "data.yml")
 _KIND = "split that does not fit"

@@ -13,6 +13,7 @@ from odml.boxes import area
 from odml.structures import Annotation
 
 SELDOM = 20  # objects: a class with fewer has hardly any to learn from once some are kept for validation
+MATCH_MORE = "give a YAML file that extends the model with larger images, or with anchors of their sizes and shapes"
 FEW_MATCHED = 0.5  # share of objects with an anchor, below which the advice to change the model is worth a line
 
 # Areas in pixels, as the COCO evaluation has them.
@@ -120,8 +121,7 @@ class Statistics:
             named = ", ".join(f"{name} ({share:.0%})" for name, share in few.items())
             lines.append(
                 f"classes of which less than half overlap an anchor of {self.anchors.model} by "
-                f"{self.anchors.threshold} or more: {named}; the rest is hard to learn, give a YAML file that extends "
-                "the model with larger images, or with anchors of their sizes and shapes"
+                f"{self.anchors.threshold} or more: {named}; the rest is hard to learn, {MATCH_MORE}"
             )
         return lines
 

@@ -136,9 +136,7 @@ def test_data_without_validation_records(training, tracking_store):
 @pytest.mark.slow
 def test_evaluation_repeats_what_the_training_measured(tracking_store):
     images, annotations = draw_shapes(tracking_store / "shapes", images=12, seed=1)
-    (tracking_store / "tiny.yml").write_text(
-        "extends: ssd_mobilenet_v2\nimage_size: [64, 64]\ndepth_multiplier: 0.25\nextra_layers: [32]\n"
-    )
+    (tracking_store / "tiny.yml").write_text(tiny.MODEL)
     for command, options in (
         (prepare, ["--images", str(images), "--annotations", str(annotations), "--seed", "1"]),
         (train, ["--model", "tiny.yml", "--train-steps", "2", "--batch-size", "4", "--seed", "1"]),

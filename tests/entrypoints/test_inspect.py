@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from mlflow.entities import Run
 
 from entrypoints.inspect import inspect
+from tests import tiny
 from tests.voc_files import AnnotatedFolder, voc_object
 
 BAD = voc_object(box=(30, 1, 12, 10))
@@ -81,9 +82,7 @@ def test_a_preview_needs_a_model(folder: AnnotatedFolder):
 
 
 def test_objects_are_compared_with_the_anchors_and_a_preview_is_kept(folder: AnnotatedFolder, tmp_path: Path):
-    (tmp_path / "tiny.yml").write_text(
-        "extends: ssd_mobilenet_v2\nimage_size: [64, 64]\ndepth_multiplier: 0.25\nextra_layers: [32]\n"
-    )
+    (tmp_path / "tiny.yml").write_text(tiny.MODEL)
     result = run(folder, "--model", "tiny.yml", "--preview", "true", "--seed", "1")
     assert result.exit_code == 0, result.output
     # Its share of the picture, 0.45 x 0.77, is about that of the anchors of the second grid.

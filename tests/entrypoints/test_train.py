@@ -29,20 +29,13 @@ from tests import tiny
 from tests.conftest import store_in
 
 ROOT = Path(__file__).parents[2]
-MODEL = """
-extends: ssd_mobilenet_v2
-image_size: [64, 64]
-depth_multiplier: 0.25
-extra_layers: [32]
-training: {warmup_steps: 1}
-"""
 OF_THE_MACHINE = ("odml.version", "odml.host", "odml.process")
 OBJECTS = [[("red", (10, 10, 60, 50))], [("green", (20, 5, 70, 55))], []]
 
 
 def prepare(folder: Path) -> Dataset:
     """Write three pictures, to train on and to measure by, and a tiny.yml."""
-    (folder / "tiny.yml").write_text(MODEL)
+    (folder / "tiny.yml").write_text(tiny.MODEL)
     examples = [tiny.serialize(objects, source_id=f"{number}.png") for number, objects in enumerate(OBJECTS)]
     return tiny.write_dataset(folder / "dataset", train=examples, val=examples)
 
@@ -206,7 +199,7 @@ def test_loss_that_is_no_number_fails_the_run_and_says_so(dataset):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 def test_transfer_learning_starts_from_the_weights(dataset, tracking_store):
-    (tracking_store / "tiny.yml").write_text(MODEL.replace("0.25", "1.0"))
+    (tracking_store / "tiny.yml").write_text(tiny.MODEL.replace("0.25", "1.0"))
     source = keras.applications.MobileNetV2(input_shape=(96, 96, 3), include_top=False, weights=None)
     source.save_weights("mine.weights.h5")
     result = run(

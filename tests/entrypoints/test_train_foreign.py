@@ -13,22 +13,16 @@ from entrypoints.evaluate import evaluate
 from entrypoints.train import train
 from odml import batches, checkpoints
 from odml.records import open_dataset
+from tests import tiny
 from tests.foreign_files import LABEL_MAP, example, picture, sides, write
 
-MODEL = """
-extends: ssd_mobilenet_v2
-image_size: [64, 64]
-depth_multiplier: 0.25
-extra_layers: [32]
-training: {warmup_steps: 1}
-"""
 SEED = 5
 
 
 @pytest.fixture
 def folder(tracking_store: Path) -> Path:
     """Pictures with classes by text alone, four to train on and two to measure by."""
-    (tracking_store / "tiny.yml").write_text(MODEL)
+    (tracking_store / "tiny.yml").write_text(tiny.MODEL)
     folder = tracking_store / "pets"
     write(folder / "pets_train.record-00000-of-00001", *(of_a_pet(number) for number in range(4)))
     write(folder / "pets_val.record-00000-of-00001", *(of_a_pet(number) for number in (4, 5)))
