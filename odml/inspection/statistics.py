@@ -85,7 +85,7 @@ class Statistics:
             "data/duplicate_images": self.doubles,
             "data/objects_per_image": float(self.objects_per_image.mean()) if len(self.objects_per_image) else None,
             **(shares if len(self.sizes) else {}),
-            "data/matched_share": self.anchors.share if self.anchors else None,
+            "data/matched_by_anchors": self.anchors.share if self.anchors else None,
         }
 
     def class_table(self) -> list[dict[str, str | int | float]]:

@@ -87,5 +87,5 @@ def test_objects_are_compared_with_the_anchors_and_a_preview_is_kept(folder: Ann
     assert result.exit_code == 0, result.output
     # Its share of the picture, 0.45 x 0.77, is about that of the anchors of the second grid.
     assert "100.0% of the objects overlap an anchor of tiny by 0.5 or more" in result.stdout.splitlines()
-    assert latest_run().data.metrics["data/matched_share"] == 1
+    assert latest_run().data.metrics["data/matched_by_anchors"] == 1
     assert (artifacts() / "inspection" / "preview.png").is_file()

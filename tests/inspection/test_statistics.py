@@ -70,7 +70,7 @@ def test_metrics(statistics: Statistics):
         "data/large_share": 0.25,
         "data/truncated_share": 0.5,
         "data/difficult_share": 0.25,
-        "data/matched_share": None,
+        "data/matched_by_anchors": None,
     }
 
 
@@ -95,7 +95,7 @@ def test_classes_that_hardly_an_anchor_fits_are_told():
         "learn, give a YAML file that extends the model with larger images, or with anchors of their sizes and shapes"
     ]
     assert [row["matched_by_anchors"] for row in statistics.class_table()] == [0.25, 0.95]
-    assert statistics.metrics()["data/matched_share"] == 0.6
+    assert statistics.metrics()["data/matched_by_anchors"] == 0.6
 
 
 def test_nothing_at_all_has_statistics_too():
