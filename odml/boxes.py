@@ -43,14 +43,19 @@ def area(boxes: np.ndarray) -> np.ndarray:
     return sides[:, 0] * sides[:, 1]
 
 
+def intersection(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Give the areas [N, M] that boxes [N, 4] and others [M, 4] of one convention have in common."""
+    top = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
+    bottom = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sides = np.maximum(bottom - top, 0)
+    return sides[..., 0] * sides[..., 1]
+
+
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Give the intersection over union [N, M] of boxes [N, 4] and others [M, 4] of one convention.
 
     A pair whose union has no area has IoU 0.
     """
-    top = np.maximum(boxes[:, None, :2], others[None, :, :2])  # [N, M, 2]
-    bottom = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides = np.maximum(bottom - top, 0)
-    intersection = sides[..., 0] * sides[..., 1]  # [N, M]
-    union = area(boxes)[:, None] + area(others)[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    shared = intersection(boxes, others)
+    union = area(boxes)[:, None] + area(others)[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "losses": "",
     "progress": "",
     "parallel": "",
+    "pages": "",
     "signals": "",
     "structures": "errors",
     "config": "errors",
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "records": "foreign_records example_parsing structures boxes errors images",
     "evaluation": "structures errors",
     "drawing": "structures evaluation",
-    "inspection": "annotations image_index images drawing structures boxes errors parallel progress",
+    "inspection": "annotations image_index images drawing pages structures boxes errors parallel progress",
     "report": "structures evaluation",
     "shards": "records images structures errors parallel",
     "engines": "shards errors",
@@ -57,7 +58,10 @@ MAY_IMPORT = {
     "tflite": "architectures batches config errors export postprocessing records structures targets",
     "detector": "structures boxes errors images",
     "serving": "detector drawing images errors",
-    "batch_detection": "detector drawing images structures errors parallel progress",
+    "tiling": "structures boxes errors",
+    "sources": "images parallel errors",
+    "detection_outputs": "drawing pages structures boxes",
+    "batch_detection": "detector tiling sources detection_outputs structures boxes errors parallel progress",
 }
 SHARED_BY_ENTRYPOINTS = {"options", "training_run", "training_job", "logbook", "evaluation_run", "inspection_run"}
 IMPORT_MLFLOW = {"tracking", "serving"}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import jinja2
 from PIL import Image
 
 from odml.annotations.draft import Problem, Severity
 from odml.inspection.annotated_set import Inspection
 from odml.inspection.problem_pictures import ProblemPicture, draw_problems
 from odml.inspection.statistics import Statistics
+from odml.pages import template
 
 _SEVERITIES: dict[Severity, str] = {
     "error": "cannot be used",
@@ -45,15 +43,7 @@ def write_page(inspection: Inspection, statistics: Statistics, charts: Mapping[s
         charts: by name, as ``draw_charts`` gives them.
         title: what people call the set.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("odml.inspection", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"png": _png, "jpeg": _jpeg, "percent": lambda share: f"{100 * share:.3g} %"}
-    return environment.get_template("page.html").render(
+    return template("odml.inspection", "page.html").render(
         title=title,
         inspection=inspection,
         statistics=statistics,
@@ -73,17 +63,3 @@ def _kinds(inspection: Inspection, severity: Severity) -> list[_Kind]:
     return [
         _Kind(title, problems, draw_problems(problems, of_each_kind=_PICTURES_OF_A_KIND)) for title, problems in ordered
     ]
-
-
-def _png(picture: Image.Image) -> str:
-    return _data_uri(picture.quantize(128), "png")
-
-
-def _jpeg(picture: Image.Image) -> str:
-    return _data_uri(picture, "jpeg", quality=85)
-
-
-def _data_uri(picture: Image.Image, image_format: str, **options: int) -> str:
-    encoded = io.BytesIO()
-    picture.save(encoded, image_format, **options)
-    return f"data:image/{image_format};base64,{base64.b64encode(encoded.getvalue()).decode()}"
