@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from odml import (
     batches,
     checkpoints,
     distribution,
+    host_memory,
     initial_weights,
     memory,
     records,
@@ -146,14 +148,15 @@ def _lead(
                 logbook = Logbook(run, network, data, eval_examples=job.settings.eval_examples, events=folders[1].path)
                 if not job.start:
                     logbook.begin()
-                outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
+                with _guarding_memory(run, job.configuration.training.batch_size):
+                    outcome = _train(state, job, data, saver=saver, logbook=logbook, stop=stop)
         run.tag("odml.stop_reason", f"{outcome.reason} step={outcome.step}")
     click.echo(f"{outcome.reason} after step {outcome.step}: {run.artifact_uri}/train (run {run.id})")
 
 
 def _assist(strategy: tf.distribute.Strategy, dataset: str) -> None:
     """Train along with the chief; a run that ``mlflow run`` has made for this process stays empty."""
-    with tracking.given_run("worker"), distribution.lost_workers(strategy), StopSignals() as stop:
+    with tracking.given_run("worker") as run, distribution.lost_workers(strategy), StopSignals() as stop:
         job = Job.from_json(distribution.share_text(strategy, ""))
         with tracking.input_folder(
             "dataset", dataset or job.dataset, operations=("prepare",), artifact="dataset"
@@ -167,7 +170,8 @@ def _assist(strategy: tf.distribute.Strategy, dataset: str) -> None:
             network = _build(strategy, job, data.label_map)
             with strategy.scope():
                 nothing = _Nothing()
-                outcome = _train(_State.of(network, job), job, data, saver=nothing, logbook=nothing, stop=stop)
+                with _guarding_memory(run, job.configuration.training.batch_size):
+                    outcome = _train(_State.of(network, job), job, data, saver=nothing, logbook=nothing, stop=stop)
     click.echo(f"{outcome.reason} after step {outcome.step}: the chief has the run")
 
 
@@ -206,7 +210,7 @@ def _started(
     data = _open_dataset(run, dataset)
     if fit_replicas:
         own = configuration.training.batch_size
-        with batches.naming_damage(data):
+        with batches.naming_damage(data), _guarding_memory(run, 1):
             train = memory.trainer(configuration, data, frozen_blocks=settings.frozen_blocks)
             fitting = memory.fitting_batch_size(own, train, replicas=fit_replicas)
         configuration = configuration.with_training(batch_size=fitting)
@@ -352,6 +356,16 @@ def _train(
         batch_size=recipe.batch_size,
         name_sources=lambda step: batches.batch_sources(data, **order, number=step - 1),
     )
+
+
+def _guarding_memory(run: Run | None, batch_size: int) -> AbstractContextManager[None]:
+    """Give what ends this process, and says why, before the kernel ends it without a word."""
+
+    def end(message: str) -> None:
+        click.echo(f"Error: {message}", err=True)
+        tracking.end_at_once(run.id if run else None, message)
+
+    return host_memory.guarded(end, advice=training.what_takes_less_memory(batch_size))
 
 
 def _publish(folders: tuple[ArtifactFolder, ...]) -> None:

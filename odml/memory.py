@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import tensorflow as tf
@@ -15,6 +14,7 @@ import tensorflow as tf
 from odml import architectures, batches, gpus, training
 from odml.config import Configuration
 from odml.errors import TrainingError
+from odml.host_memory import free_memory
 from odml.records import Dataset
 from odml.weight_averages import WeightAverages
 
@@ -22,7 +22,6 @@ _USABLE = 0.8  # of the free memory; prefetched batches and evaluations want som
 _MEASURED = 0.25  # of the recipe's batch; what larger ones need is extrapolated, as it grows evenly
 _STEPS = 2  # measured ones of each size; the first sets up more than it needs
 _SECONDS_BETWEEN_SAMPLES = 0.005
-_CGROUP = Path("/sys/fs/cgroup")
 
 _log = logging.getLogger(__name__)
 
@@ -48,23 +47,6 @@ class Memory:
             used = tf.config.experimental.get_memory_info("GPU:0")["current"]
             return cls(room=used + _USABLE * gpus.free_memory(), watch=_watch_gpu)
         return cls(room=psutil.Process().memory_info().rss + _USABLE * free_memory(), watch=_watch_process)
-
-
-def free_memory(cgroup: Path = _CGROUP) -> int:
-    """Give the bytes that this process can still have: of the machine, or of its container where these are fewer.
-
-    Args:
-        cgroup: the folder of the container's control group, version 2 (the Linux kernel's documentation, cgroup-v2);
-            without one, or without a limit in it, the machine's count.
-    """
-    free = psutil.virtual_memory().available
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no container; "max", which is no limit
-        return free
-    return min(free, limit - used + int(statistics["inactive_file"]))  # cached files give way
 
 
 def fitting_batch_size(

@@ -233,12 +233,11 @@ def _run(
     """Train one step, and give its finite values; raise TrainingError for what a user can do something about."""
     try:
         numbers = {name: float(value) for name, value in train_step(iterator).items()}
-    except tf.errors.ResourceExhaustedError as error:
-        advice = "smaller images by a YAML file that extends the model"
-        if batch_size > 1:
-            advice = f"batch_size={batch_size // 2} or batch_size=auto, or {advice}"
+    # Python's own error comes where a limit is set to the process' address space.
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        reason = str(getattr(error, "message", error)).splitlines()[0]
         raise TrainingError(
-            f"step {step}: memory does not suffice ({error.message.splitlines()[0]}); give {advice}"
+            f"step {step}: memory does not suffice ({reason}); give {what_takes_less_memory(batch_size)}"
         ) from None
     is_skipped = numbers.get("loss_scale", 1.0) > 1.0 and not math.isfinite(numbers["gradient_norm"])
     if not math.isfinite(numbers["loss/total"] + (0.0 if is_skipped else numbers["gradient_norm"])):
@@ -249,6 +248,12 @@ def _run(
             f"odd boxes{f' in {pictures}' if pictures else ''}"
         )
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def what_takes_less_memory(batch_size: int) -> str:
+    """Name what to give a training instead, of which a step takes less memory."""
+    smaller = f"batch_size={batch_size // 2} or batch_size=auto, or " if batch_size > 1 else ""
+    return f"{smaller}smaller images by a YAML file that extends the model"
 
 
 def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) -> keras.optimizers.Optimizer:

@@ -254,8 +254,10 @@ def test_last_checkpoint_must_be_written():
 
 
 class Greedy(Slope):
+    error: Exception = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nand so on")
+
     def compute_losses(self, batch):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nand so on")
+        raise self.error
 
 
 @pytest.mark.parametrize(("batch_size", "first"), [(24, "batch_size=12 or batch_size=auto, or "), (1, "")])
@@ -266,6 +268,13 @@ def test_memory_that_does_not_suffice(batch_size, first):
         f"step 1: memory does not suffice (OOM when allocating tensor); give {first}smaller images by a YAML file that "
         "extends the model"
     )
+
+
+def test_memory_that_a_limit_of_the_process_takes_is_told_too():
+    model = Greedy()
+    model.error = MemoryError("std::bad_alloc")
+    with pytest.raises(TrainingError, match=r"^step 1: memory does not suffice \(std::bad_alloc\); give batch_size=1 "):
+        Diary().train(model, steps=5, batch_size=2)
 
 
 def test_averages_follow_the_weights_and_are_what_is_evaluated():

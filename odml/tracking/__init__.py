@@ -9,6 +9,7 @@ The only package that imports MLflow, but for ``odml.serving``.
     inputs          finding the run, folder or registered model that an operation builds on
     folders         a folder of a run that grows while the run goes on
     event_folders   the TensorBoard events of many runs in one folder
+    last_words      the end of a process that has no time left to end in good order
     outbox          sending metrics and pictures without ever stopping the work
     system_metrics  what the machine does while a run goes on
     names           metric names that MLflow takes
@@ -19,6 +20,7 @@ The only package that imports MLflow, but for ``odml.serving``.
 
 from odml.tracking.event_folders import EventFolders
 from odml.tracking.folders import ArtifactFolder
+from odml.tracking.last_words import end_at_once
 from odml.tracking.ongoing import OngoingRun, ongoing_run, ongoing_runs
 from odml.tracking.projects import child_run
 from odml.tracking.registry import logged_model, register_model
@@ -32,6 +34,7 @@ __all__ = [
     "Run",
     "artifact_uri",
     "child_run",
+    "end_at_once",
     "given_run",
     "input_folder",
     "is_run_id",

@@ -282,6 +282,25 @@ def test_only_a_training_that_there_is_can_be_resumed(again):
     )
 
 
+@pytest.mark.slow
+def test_memory_that_runs_out_fails_the_run_before_the_kernel_ends_it(dataset):
+    always = "from odml import host_memory; host_memory._RESERVE = 10.0; from entrypoints.train import train; train()"
+    options = ["--model", "tiny.yml", "--dataset", "dataset", "--batch-size", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run(
+        [sys.executable, "-c", always, *options], env=environment, capture_output=True, text=True, timeout=300
+    )
+    line = ended.stderr.splitlines()[-1]
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: memory runs out: of \d+\.\d GB \d+\.\d are left; give batch_size=1 or batch_size=auto, or smaller "
+        r"images by a YAML file that extends the model, or stop other programs",
+        line,
+    )
+    found = latest_run()
+    assert (found.info.status, f"Error: {found.data.tags['odml.error']}") == ("FAILED", line)
+
+
 def test_missing_weights_fail_the_run(dataset):
     result = run("--train-steps", "1", "--weights", "none.h5", command=transfer_learn)
     message = (
