@@ -12,7 +12,7 @@ from odml.structures import Annotation, Detections, LabelMap
 
 
 def write_predictions(path: Path, detections: Iterable[Detections]) -> None:
-    """Write COCO results: an entry a detection, ``bbox`` as x, y, width and height.
+    """Write COCO results: an entry a detection, ``bbox`` as x, y, width and height, nothing rounded.
 
     Pictures are numbered from 1 as they come, categories are the label map's ids. One picture is held at a time.
     """
@@ -67,7 +67,7 @@ def _objects(annotations: Sequence[Annotation], label_map: LabelMap) -> Iterator
 def _xywh(boxes: np.ndarray) -> list[list[float]]:
     boxes = boxes.astype(np.float64)
     boxes[:, 2:] = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
-    return np.round(boxes, 4).tolist()
+    return boxes.tolist()
 
 
 def _write_list(path: Path, rows: Iterable[dict]) -> None:
