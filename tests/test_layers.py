@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "gpus": "errors",
     "distribution": "errors",
     "tracking": "errors",
-    "images": "errors",
-    "image_index": "images",
-    "annotations": "structures boxes errors images image_index",
+    "listing": "",
+    "images": "errors listing",
+    "image_index": "images listing",
+    "annotation_table": "structures listing",
+    "annotations": "structures boxes errors images image_index listing",
     "known_datasets": "downloads structures boxes errors images annotations progress",
     "splitting": "errors structures",
     "foreign_records": "structures errors progress",
@@ -35,10 +37,12 @@ MAY_IMPORT = {
     "records": "foreign_records example_parsing structures boxes errors images",
     "evaluation": "structures errors",
     "drawing": "structures evaluation",
-    "inspection": "annotations image_index images drawing pages structures boxes errors parallel progress",
+    "engines": "errors parallel",
+    "inspection": "annotations annotation_table engines image_index images drawing pages structures boxes errors "
+    "parallel progress",
     "report": "drawing pages structures evaluation",
-    "shards": "records images structures errors parallel",
-    "engines": "shards errors",
+    "model_card": "structures",
+    "shards": "records annotation_table images structures errors parallel",
     "preparation": "inspection splitting records shards engines drawing annotations images structures errors progress",
     "augmentation": "boxes",
     "anchors": "boxes",
@@ -64,7 +68,15 @@ MAY_IMPORT = {
     "detection_outputs": "drawing pages structures boxes",
     "batch_detection": "detector tiling sources detection_outputs structures boxes errors parallel progress",
 }
-SHARED_BY_ENTRYPOINTS = {"options", "training_run", "training_job", "logbook", "evaluation_run", "inspection_run"}
+SHARED_BY_ENTRYPOINTS = {
+    "options",
+    "training_run",
+    "training_job",
+    "logbook",
+    "evaluation_run",
+    "evaluation_report",
+    "inspection_run",
+}
 IMPORT_MLFLOW = {"tracking", "serving"}
 
 
