@@ -21,13 +21,12 @@ import tensorflow as tf
 
 from odml.errors import RecordError
 from odml.progress import progress
-from odml.structures import LabelMap
+from odml.structures import DIGEST_LENGTH, LABELS_FILE, LabelMap
 
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5,})-of-(?P<count>\d{5,})")
 _RECORDS = re.compile(r".+\.(tf)?records?", re.IGNORECASE)
 _SIDES = {"train": "train", "val": "val", "eval": "val", "test": "test"}
 _FARTHEST = 0.1  # out of 0..1, of a side that is the picture's edge, badly rounded
-_DIGEST_LENGTH = 32  # MLflow keeps 36 characters of a data set's digest
 _BOX = "image/object/bbox/"
 _KINDS = {
     "image/encoded": "bytes_list",
@@ -56,8 +55,8 @@ def find_label_map(folder: Path) -> Path:
     Raises:
         RecordError: there is none, or there are several.
     """
-    if (folder / "labels.pbtxt").is_file():
-        return folder / "labels.pbtxt"
+    if (folder / LABELS_FILE).is_file():
+        return folder / LABELS_FILE
     contents = {path.read_bytes(): path for path in sorted(folder.rglob("*.pbtxt"), reverse=True)}
     if not contents:
         raise RecordError(
@@ -66,7 +65,7 @@ def find_label_map(folder: Path) -> Path:
         )
     if len(contents) > 1:
         names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in contents.values()))
-        raise RecordError(f"{folder}: holds several label maps ({names}); name the right one labels.pbtxt")
+        raise RecordError(f"{folder}: holds several label maps ({names}); name the right one {LABELS_FILE}")
     return next(iter(contents.values()))
 
 
@@ -125,7 +124,7 @@ def examine_records(records: Mapping[str, Sequence[Path | str]], label_map: Labe
     for note, places in notes.items():
         _log.warning("%s: %s in %d examples", places[0], note, len(places))
     content = "\n".join([*label_map.names, *sorted(digests)])
-    digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_LENGTH]
+    digest = hashlib.sha256(content.encode()).hexdigest()[:DIGEST_LENGTH]
     return {**{f"{side}_examples": count for side, count in counts.items()}, "digest": digest}
 
 

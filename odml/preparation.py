@@ -26,7 +26,6 @@ from odml.inspection import ClassCount, Inspection, count_classes, counted
 from odml.progress import progress
 from odml.records import (
     DATASET_FILE,
-    LABELS_FILE,
     SPLIT_FILE,
     Dataset,
     file_errors,
@@ -38,10 +37,9 @@ from odml.records import (
 )
 from odml.shards import cut_shards
 from odml.splitting import compile_group_by, group_of, group_pictures, stratified_split
-from odml.structures import SIDES, Annotation, LabelMap
+from odml.structures import DIGEST_LENGTH, LABELS_FILE, SIDES, Annotation, LabelMap
 
 _SAMPLES = 12
-_DIGEST_LENGTH = 32  # MLflow keeps 36 characters of a data set's digest
 
 _log = logging.getLogger(__name__)
 
@@ -332,7 +330,7 @@ def _layout(split: Mapping[str, str], output_prefix: str) -> dict[str, int | str
 
 
 def _joined(digests: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:_DIGEST_LENGTH]
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def _names_in(folder: Path | str) -> list[str]:

@@ -24,10 +24,9 @@ from odml import boxes as box_algebra
 from odml import foreign_records
 from odml.errors import RecordError
 from odml.example_parsing import BOX_KEYS, parse_example
-from odml.structures import SIDES, Annotation, LabelMap
+from odml.structures import LABELS_FILE, SIDES, Annotation, LabelMap
 
 DATASET_FILE = "dataset.yml"
-LABELS_FILE = "labels.pbtxt"
 SPLIT_FILE = "split.json"
 
 RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format

@@ -18,6 +18,12 @@ from odml.errors import RecordError
 SIDES = ("train", "val", "test")
 """The sides of a split, in the order in which they are written and counted."""
 
+LABELS_FILE = "labels.pbtxt"
+"""The label map beside records."""
+
+DIGEST_LENGTH = 32
+"""Of the digest of a data set; MLflow keeps 36 characters."""
+
 
 def _empty(*shape: int, dtype: type) -> np.ndarray:
     return np.zeros(shape, dtype)
