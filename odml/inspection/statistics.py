@@ -13,7 +13,10 @@ from odml.boxes import area
 from odml.structures import Annotation
 
 SELDOM = 20  # objects: a class with fewer has hardly any to learn from once some are kept for validation
-MATCH_MORE = "give a YAML file that extends the model with larger images, or with anchors of their sizes and shapes"
+MATCH_MORE = (
+    "give a YAML file that extends the model with anchors of their sizes and shapes; for small ones with image_size: "
+    "[416, 416] and anchors: {min_scale: 0.07, reduce_boxes_in_lowest_layer: false}, or Faster R-CNN with more min_side"
+)
 FEW_MATCHED = 0.5  # share of objects with an anchor, below which the advice to change the model is worth a line
 
 # Areas in pixels, as the COCO evaluation has them.

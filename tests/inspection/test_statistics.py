@@ -92,7 +92,9 @@ def test_classes_that_hardly_an_anchor_fits_are_told():
     statistics = summarize(many, digests=DIGESTS, anchors=anchors)
     assert statistics.advice() == [
         "classes of which less than half overlap an anchor of tiny by 0.5 or more: cat (25%); the rest is hard to "
-        "learn, give a YAML file that extends the model with larger images, or with anchors of their sizes and shapes"
+        "learn, give a YAML file that extends the model with anchors of their sizes and shapes; for small ones with "
+        "image_size: [416, 416] and anchors: {min_scale: 0.07, reduce_boxes_in_lowest_layer: false}, or Faster R-CNN "
+        "with more min_side"
     ]
     assert [row["matched_by_anchors"] for row in statistics.class_table()] == [0.25, 0.95]
     assert statistics.metrics()["data/matched_by_anchors"] == 0.6
