@@ -1,14 +1,14 @@
 """What preparing costs: pictures a second, beside a plain copy of the same files, and the memory that it takes.
 
 Copies annotated pictures, drawn ones of 640 x 480 unless folders are given, until there are as many as asked for, and
-prepares them: with one and with two processes that write records, and on Spark (``local[2]``) if pyspark and Java are
-there; each time in a process of its own, which has imported everything before its clock runs. Between them it copies
-the files with ``cp -r``. Prints, for each, the pictures a second of inspecting, which all cores do in threads, and of
-writing, starts of processes included; the last line is ``prepare: images_per_second=... copy_ratio=...
+prepares them: in one process and in one thread, in two processes, and on Spark (``local[2]``) if pyspark and Java are
+there; each time from a process of its own, which has imported everything before its clock runs. Between them it copies
+the files with ``cp -r``. Prints, for each, the pictures a second of inspecting (with statistics and split) and of
+writing, starts of further processes included; the last line is ``prepare: images_per_second=... copy_ratio=...
 two_processes=... [spark=...] cpu_ms=... tenth_mb=... whole_mb=...``: pictures a second of the whole of prepare with
-one process, the same over that of ``cp -r``, of writing with two processes over with one, and on Spark over with one,
-one process's CPU milliseconds a picture, and by how many MB preparing raises the most memory that the process ever
-had, with a tenth of the pictures and with all.
+one process, the same over that of ``cp -r``, with two processes over with one, and on Spark over with one, one
+process's CPU milliseconds a picture, and by how many MB preparing raises the most memory that the process ever had,
+with a tenth of the pictures and with all.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from odml import known_datasets, preparation
-from odml.engines import find_engine
-from odml.inspection import inspect
+# Nothing of odml here: the processes that inspect import this module, and need no TensorFlow.
 
 IMAGES = 1000
 DRAWN = 100
@@ -71,19 +69,24 @@ def copy_set(images: Path, annotations: Path, folder: Path, *, count: int) -> No
 
 def measure(folder: Path, engine: str, workers: int) -> Cost:
     """Prepare a set in this process, which has done nothing else before."""
+    from odml import preparation
+    from odml.engines import find_engine
+    from odml.inspection import inspect
+    from odml.inspection.statistics import summarize
+
     before, cpu, start = _peak(), time.process_time(), time.perf_counter()
     images = folder / "images"
-    sources = preparation.by_source_id(inspect(images, folder / "annotations").annotations, images)
-    inspected = time.perf_counter()
-    split = {source_id: "val" if number % 5 == 0 else "train" for number, source_id in enumerate(sources)}
-    with tempfile.TemporaryDirectory(dir=folder) as target:
+    with (
+        find_engine(engine, workers=workers, spark_master="local[2]") as working,
+        tempfile.TemporaryDirectory(dir=folder) as target,
+    ):
+        inspection = inspect(images, folder / "annotations", engine=working)
+        summarize(inspection.annotations, digests=inspection.digests)
+        sources = preparation.by_source_id(inspection.annotations, images)
+        split = preparation.split_sources(sources, val_split=20, seed=1, digests=inspection.digests)
+        inspected = time.perf_counter()
         preparation.write_dataset(
-            sources,
-            split,
-            Path(target) / "records",
-            seed=1,
-            max_file_size=FILE_MEGABYTES,
-            engine=find_engine(engine, workers=workers, spark_master="local[2]"),
+            sources, split, Path(target) / "records", seed=1, max_file_size=FILE_MEGABYTES, engine=working
         )
         written = time.perf_counter()
     return Cost(
@@ -134,11 +137,11 @@ def run(images: Path, annotations: Path, folder: Path, *, count: int) -> dict[st
     print(f"{count} pictures, cp -r: {count / copying:.0f} a second")
     spark = {}
     if importlib.util.find_spec("pyspark") and shutil.which("java"):
-        spark["spark"] = one.writing / prepare(folder / "whole", engine="spark").writing
+        spark["spark"] = prepare(folder / "whole", engine="spark").rate / one.rate
     return {
         "images_per_second": one.rate,
         "copy_ratio": one.rate * copying / count,
-        "two_processes": one.writing / two.writing,
+        "two_processes": two.rate / one.rate,
         **spark,
         "cpu_ms": 1000 * one.cpu / one.images,
         "tenth_mb": tenth.megabytes,
@@ -148,6 +151,8 @@ def run(images: Path, annotations: Path, folder: Path, *, count: int) -> dict[st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
+    from odml import known_datasets
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
     parser.add_argument("images", nargs="?", type=Path, help="folder of pictures, with no folders in it")
     parser.add_argument("annotations", nargs="?", type=Path, help="folder of their Pascal VOC files")

@@ -50,14 +50,16 @@ if TYPE_CHECKING:
     type=click.IntRange(min=-1),
     default=-1,
     show_default=True,
-    help="Processes that write records at once; -1: one a core where there is enough to write.",
+    help="Processes that inspect and write at once, at most; -1: one a core. None is started that would take longer to "
+    "start than to do its part.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "spark"]),
     default="local",
     show_default=True,
-    help="Who writes the records: this machine, or Apache Spark (needs pyspark: the extra odml[spark]).",
+    help="Who inspects the images and writes the records: this machine, or Apache Spark (needs pyspark: the extra "
+    "odml[spark]).",
 )
 @click.option(
     "--spark-master",
@@ -98,16 +100,18 @@ def prepare(
     require_source(images, annotations, dataset)
     seed = seed_of(seed)
     preparation.require_room(output_dir, output_prefix=output_prefix)
-    writers = find_engine(engine, workers=workers, spark_master=spark_master)
     preparation.require_split(val_split=val_split, test_split=test_split, group_by=group_by)
     lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
-    with start_run("prepare") as run:
+    with (
+        find_engine(engine, workers=workers, spark_master=spark_master) as working,
+        start_run("prepare") as run,
+    ):
         run.log_parameters({"seed": seed, "val_split": val_split, "test_split": test_split, "group_by": group_by})
         if dataset:
             images, annotations = known_datasets.fetch(dataset)
         assert images  # as require_source has seen to
         assert annotations
-        inspection = inspect(images, annotations, annotation_format=format, fix=fix, lists=lists)
+        inspection = inspect(images, annotations, annotation_format=format, fix=fix, lists=lists, engine=working)
         statistics = summarize(inspection.annotations, digests=inspection.digests)
         name = dataset or folder_name(images)
         log_inspection(run, inspection, statistics, title=name)
@@ -125,7 +129,7 @@ def prepare(
                 digests=inspection.digests,
             )
         run.tag("odml.data.split", inspection.split_origin if follows else "drawn")
-        sources = {source_id: sources[source_id] for source_id in split}
+        sources = sources.only(split)
         written = preparation.write_dataset(
             sources,
             split,
@@ -135,7 +139,7 @@ def prepare(
             output_prefix=output_prefix,
             max_file_size=max_file_size,
             records_folder=output_dir,
-            engine=writers,
+            engine=working,
         )
         run.log_metrics(preparation.metrics(sources, split))
         run.log_table(preparation.class_table(sources, split), "class_counts.json")

@@ -1,4 +1,4 @@
-"""Who writes the shards: processes of this machine, or an Apache Spark cluster. Both call `write_shard` on each."""
+"""Who does the work on many photos: processes of this machine, or an Apache Spark cluster."""
 
 from __future__ import annotations
 
@@ -10,68 +10,86 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from odml.errors import ConfigurationError, OdmlError, RecordError
-from odml.shards import Shard, write_shard
+from odml.parallel import map_ahead
+
+if TYPE_CHECKING:
+    from pyspark import Broadcast, SparkContext
 
 ENGINES = ("local", "spark")
 
-# Gives the digests of each shard's examples, in the shards' order.
-Engine = Callable[[Sequence[Shard]], Generator[list[str]]]
-
-# A process must import TensorFlow before it can write, in which time another could have written about so many.
-_EXAMPLES_WORTH_A_PROCESS = 20_000
+_TASKS_OF_A_CORE = 8  # that a Spark job has: what they get and give is in the driver's memory at a time
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
-def find_engine(name: str, *, workers: int, spark_master: str) -> Engine:
-    """Give the engine of a name.
+class Engine(Protocol):
+    """Who does the work."""
+
+    def __call__(self, function: Callable[..., _Result], tasks: Iterable[_Task], *, worth: int) -> Generator[_Result]:
+        """Yield what ``function(task, threads=...)`` gives for each task, in the tasks' order.
+
+        Tasks are taken a few ahead of the results, so that memory holds a few of both. The function, which may be a
+        `functools.partial` with what all tasks need, goes to each process once. ``worth`` is how many processes there
+        is work for: more would take longer to start than to do their part.
+        """
+        ...
+
+
+def find_engine(name: str, *, workers: int, spark_master: str) -> AbstractContextManager[Engine]:
+    """Give the engine of a name, for a ``with`` block at whose end nothing is left of it.
 
     Args:
         name: one of `ENGINES`.
-        workers: processes of the local engine; -1: one a core, but no more than there is work for.
+        workers: processes of the local engine at most; -1: one a core.
         spark_master: of Spark, such as ``local[2]`` or ``spark://host:7077``.
     Raises:
-        ConfigurationError: ``workers`` is 0, or Spark is asked for and pyspark is not installed.
+        ConfigurationError: ``workers`` is 0, or Spark is asked for and pyspark is not installed; on entering the
+            block: no session can be had with this master.
     """
     if workers == 0:
-        raise ConfigurationError("workers: 0 can write nothing; give a number of processes, or -1 for one a core")
+        raise ConfigurationError("workers: 0 can do nothing; give a number of processes, or -1 for one a core")
     if name == "local":
-        return partial(write_locally, workers=workers)
+        return nullcontext(partial(work_locally, workers=workers))
     if not importlib.util.find_spec("pyspark"):
         raise ConfigurationError("engine: spark needs pyspark, which is not installed; pip install 'odml[spark]'")
-    return partial(write_on_spark, master=spark_master)
+    return spark_engine(spark_master)
 
 
-def write_locally(shards: Sequence[Shard], *, workers: int = -1) -> Generator[list[str]]:
-    """Write shards in so many processes at most; with one it is this process, which encodes in threads.
+def work_locally(
+    function: Callable[..., _Result], tasks: Iterable[_Task], *, worth: int, workers: int = -1
+) -> Generator[_Result]:
+    """Work in so many processes at most; where only one is worth it this one does it, in so many threads.
 
     Whatever ends the work early, the processes are gone when it does.
 
     Args:
-        workers: -1: one a core, but none that would take longer to start than to do its part.
+        workers: -1: one a core.
     Raises:
-        RecordError: a process died, for want of memory probably.
+        ConfigurationError: a process died, for want of memory probably.
     """
-    cores = os.cpu_count() or 1
-    worth = sum(len(shard.sources) for shard in shards) // _EXAMPLES_WORTH_A_PROCESS
-    wanted = min(len(shards), min(cores, worth) if workers < 0 else workers)
-    if wanted <= 1:
-        yield from (write_shard(shard, threads=cores) for shard in shards)
+    workers = (os.cpu_count() or 1) if workers < 0 else workers
+    processes = min(workers, worth)
+    if processes <= 1:
+        yield from (function(task, threads=workers) for task in tasks)
         return
-    # A fork of this process could inherit a lock that one of its threads holds; the server's have no threads.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([write_shard.__module__])
+    # A fork of this process could inherit a lock that one of its threads holds.
+    context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(wanted, context, initializer=_ignore_ctrl_c)
+    executor = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(function,))
     try:
-        yield from executor.map(write_shard, shards)
+        yield from map_ahead(executor, _work, tasks, ahead=2 * processes)
     except BrokenProcessPool as error:
-        raise RecordError("a process that wrote records died; give fewer workers if memory is short") from error
+        raise ConfigurationError("workers: one of the processes died; give fewer if memory is short") from error
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
@@ -79,20 +97,28 @@ def write_locally(shards: Sequence[Shard], *, workers: int = -1) -> Generator[li
             process.join()
 
 
-def _ignore_ctrl_c() -> None:
-    """Leave it to the process that has started this one, which ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+_function: Callable[..., Any]  # of a process that works for another
 
 
-def write_on_spark(shards: Sequence[Shard], *, master: str) -> Generator[list[str]]:
-    """Write shards as the tasks of one Spark job, a shard a task.
+def _begin(function: Callable[..., Any]) -> None:
+    global _function
+    _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one, and ends it
 
-    The workers need odml's dependencies; odml itself is sent to them. They must reach the pictures and the shards'
-    folder by the same paths as this process.
+
+def _work(task: Any) -> Any:
+    return _function(task, threads=1)
+
+
+@contextmanager
+def spark_engine(master: str) -> Iterator[Engine]:
+    """Work as the tasks of Spark jobs.
+
+    The workers need odml's dependencies; odml itself is sent to them. They must reach the pictures and the folder of
+    the records by the same paths as this process.
 
     Raises:
-        ConfigurationError: no session can be had with this master.
-        RecordError: the job failed.
+        ConfigurationError: no session can be had with this master; while it works, RecordError: a job failed.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -111,22 +137,35 @@ def write_on_spark(shards: Sequence[Shard], *, master: str) -> Generator[list[st
         with tempfile.TemporaryDirectory(prefix="odml-") as folder:
             package = Path(__file__).parent
             session.sparkContext.addPyFile(shutil.make_archive(f"{folder}/odml", "zip", package.parent, package.name))
-            tasks = session.sparkContext.parallelize(shards, max(1, len(shards)))
-            outcomes = tasks.map(_attempt).collect()
-    except (PySparkException, Py4JError) as error:
-        raise RecordError(f"engine: the Spark job failed ({_reason(error)}); Spark's log tells more") from error
+            yield partial(_work_on_spark, session.sparkContext)
     finally:
         session.stop()
-    for outcome in outcomes:
-        if isinstance(outcome, OdmlError):
-            raise outcome
-        yield outcome
 
 
-def _attempt(shard: Shard) -> list[str] | OdmlError:
-    """Write a shard; give what the user can fix as a value, since Spark would try four times and hide the message."""
+def _work_on_spark(
+    context: SparkContext, function: Callable[..., _Result], tasks: Iterable[_Task], *, worth: int
+) -> Generator[_Result]:
+    """Run job after job, so that the driver never has more than some tasks and their results."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    shared = context.broadcast(function)
+    remaining = iter(tasks)
+    while some := list(islice(remaining, _TASKS_OF_A_CORE * context.defaultParallelism)):
+        try:
+            outcomes = context.parallelize(some, len(some)).map(partial(_attempt, shared)).collect()
+        except (PySparkException, Py4JError) as error:
+            raise RecordError(f"engine: the Spark job failed ({_reason(error)}); Spark's log tells more") from error
+        for outcome in outcomes:
+            if isinstance(outcome, OdmlError):
+                raise outcome
+            yield outcome
+
+
+def _attempt(function: Broadcast[Callable[..., _Result]], task: _Task) -> _Result | OdmlError:
+    """Do a task; give what the user can fix as a value, since Spark would try four times and hide the message."""
     try:
-        return write_shard(shard)
+        return function.value(task, threads=1)
     except OdmlError as error:
         return error
 

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from odml.images import SUFFIXES
+from odml.listing import Listing
 
 
 class ImageIndex:
-    """The pictures of a folder by their paths and names.
+    """The pictures of a folder by their paths and names, in some hundred bytes a picture.
 
     Args:
         folder: the folder of pictures.
-        images: the pictures in it, nested ones too.
+        images: the pictures in it, nested ones too, sorted.
     """
 
     def __init__(self, folder: Path, images: Sequence[Path]) -> None:
         self.folder = folder
-        self.images = tuple(images)
-        self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
-        for image in images:
-            path = image.relative_to(folder).as_posix()
-            for key in {f"path {path}", f"name {image.name}", f"any case {_folded(image.name)}", _stem(image.name)}:
-                self._by_name[key].append(image)
+        if not isinstance(images, Listing):
+            images = Listing(folder, [image.relative_to(folder).as_posix() for image in images])
+        self.images = images
+        # Of all that a name may be found by, the stem in any case is what they have in common.
+        keys = np.fromiter((_key(_stem(_last(name))) for name in images.names), np.uint32, len(images))
+        self._order = np.argsort(keys, kind="stable").astype(np.uint32)
+        self._keys = keys[self._order]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,9 +46,8 @@ class ImageIndex:
         pictures, those in the first folder of ``beside`` (below the pictures) that has any win.
         """
         for name in names:
-            for key in _keys(PurePosixPath(name), beside):
-                if found := self._by_name.get(key):
-                    return self._nearest(found, beside)
+            if found := self._fitting(PurePosixPath(name), beside):
+                return [self.folder / each for each in _nearest(found, beside)]
         return []
 
     def find_listed(self, line: str, *, base: Path) -> list[Path]:
@@ -54,31 +57,49 @@ class ImageIndex:
         """
         path = (base / line).resolve()
         folder = self.folder.resolve()
-        if path.is_relative_to(folder) and (found := self._by_name.get(f"path {path.relative_to(folder).as_posix()}")):
-            return found
+        if path.is_relative_to(folder) and (below := path.relative_to(folder).as_posix()) in self._alike(path.name):
+            return [self.folder / below]
         return self.find((line.replace("\\", "/"),))
 
-    def _nearest(self, found: list[Path], beside: Sequence[Path]) -> list[Path]:
-        for folder in beside:
-            if near := [image for image in found if image.parent == self.folder / folder]:
-                return near
-        return found
+    def _fitting(self, path: PurePosixPath, beside: Sequence[Path]) -> list[str]:
+        alike = self._alike(path.name)
+        for whole in (*(f"{folder.as_posix()}/{path}".removeprefix("./") for folder in beside), str(path)):
+            if whole in alike:
+                return [whole]
+        if named := [each for each in alike if _last(each) == path.name]:
+            return named
+        folded = _folded(path.name)
+        if in_any_case := [each for each in alike if _folded(_last(each)) == folded]:
+            return in_any_case
+        stem = _stem(path.name)
+        return [each for each in alike if _stem(_last(each)) == stem]
+
+    def _alike(self, name: str) -> list[str]:
+        """Give the pictures whose stems have the same key, in their order."""
+        key = np.uint32(_key(_stem(name)))
+        first, end = np.searchsorted(self._keys, key), np.searchsorted(self._keys, key, "right")
+        return [self.images.names[number] for number in self._order[first:end]]
 
 
-def _keys(path: PurePosixPath, beside: Sequence[Path]) -> list[str]:
-    return [
-        *(f"path {folder.as_posix()}/{path}".replace("path ./", "path ") for folder in beside),
-        f"path {path}",
-        f"name {path.name}",
-        f"any case {_folded(path.name)}",
-        _stem(path.name),
-    ]
+def _nearest(found: list[str], beside: Sequence[Path]) -> list[str]:
+    for folder in beside if len(found) > 1 else ():
+        if near := [each for each in found if (each.rpartition("/")[0] or ".") == folder.as_posix()]:
+            return near
+    return found
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _key(text: str) -> int:
+    return zlib.crc32(text.encode(errors="surrogatepass"))
 
 
 def _stem(name: str) -> str:
-    """Give the key of a name without its picture suffix; in "photo.v2" there is none."""
+    """Give a name in any case without its picture suffix; in "photo.v2" there is none."""
     path = PurePosixPath(name)
-    return f"stem {_folded(path.stem if path.suffix.lower() in SUFFIXES else name)}"
+    return _folded(path.stem if path.suffix.lower() in SUFFIXES else name)
 
 
 def _folded(name: str) -> str:

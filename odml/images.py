@@ -15,12 +15,13 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from odml.errors import ImageError
+from odml.listing import Listing, list_files
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 
@@ -34,18 +35,23 @@ _BIT_DEPTH_AND_COLOUR = slice(24, 26)  # of a PNG's bytes: the PNG specification
 _PLAIN_PNG = (b"\x08\x00", b"\x08\x02")  # 8-bit grey, 8-bit RGB
 
 
-def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
-    """List the pictures below a folder, nested ones too, and the other files, both sorted.
+def list_images(folder: Path) -> tuple[Listing, Listing]:
+    """List the pictures below a folder, nested ones too, and the other files.
 
     A picture is known by its suffix in any case (`SUFFIXES`). Hidden files and folders (``.name``) are in neither list.
     """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+    files = list_files(folder)
+    return files.only(_is_image), files.only(lambda name: not _is_image(name))
+
+
+def find_images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Give the same two lists as paths that are kept."""
+    images, others = list_images(folder)
+    return list(images), list(others)
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def read_image(source: Path | bytes, *, where: str | None = None) -> np.ndarray:

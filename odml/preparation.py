@@ -10,16 +10,17 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from odml.drawing import draw_annotation, grid
-from odml.engines import Engine, write_locally
+from odml.engines import Engine, work_locally
 from odml.errors import AnnotationError, ConfigurationError, RecordError
 from odml.images import read_image
 from odml.inspection import ClassCount, Inspection, count_classes, counted
@@ -35,16 +36,18 @@ from odml.records import (
     write_description,
     write_text,
 )
-from odml.shards import cut_shards
+from odml.shards import cut_shards, write_shard
 from odml.splitting import compile_group_by, group_of, group_pictures, stratified_split
 from odml.structures import DIGEST_LENGTH, LABELS_FILE, SIDES, Annotation, LabelMap
 
 _SAMPLES = 12
+# A process must import TensorFlow before it can write, in which time another could have written about so many.
+_EXAMPLES_WORTH_A_PROCESS = 20_000
 
 _log = logging.getLogger(__name__)
 
 
-def usable_annotations(inspection: Inspection, *, on_error: str) -> tuple[Annotation, ...]:
+def usable_annotations(inspection: Inspection, *, on_error: str) -> Sequence[Annotation]:
     """Give the annotations to prepare.
 
     Args:
@@ -96,9 +99,30 @@ def require_room(folder: Path | str | None, *, output_prefix: str = "") -> None:
             )
 
 
-def by_source_id(annotations: Iterable[Annotation], images: Path) -> dict[str, Annotation]:
+class Sources(Mapping[str, Annotation]):
+    """Annotations by source id, of which only their places are kept."""
+
+    def __init__(self, annotations: Sequence[Annotation], places: dict[str, int]) -> None:
+        self._annotations, self._places = annotations, places
+
+    def __getitem__(self, source_id: str) -> Annotation:
+        return self._annotations[self._places[source_id]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def only(self, source_ids: Iterable[str]) -> Sources:
+        """Give those with these source ids, in their order."""
+        return Sources(self._annotations, {source_id: self._places[source_id] for source_id in source_ids})
+
+
+def by_source_id(annotations: Sequence[Annotation], images: Path) -> Sources:
     """Name each annotation by its picture's path below the folder of pictures, with "/" between folders."""
-    return {annotation.image.relative_to(images).as_posix(): annotation for annotation in annotations}
+    paths = (annotation.image for annotation in annotations)
+    return Sources(annotations, {path.relative_to(images).as_posix(): place for place, path in enumerate(paths)})
 
 
 def require_split(*, val_split: float, test_split: float, group_by: str) -> None:
@@ -149,7 +173,9 @@ def split_sources(
     Raises:
         ConfigurationError: ``group_by`` is no regular expression, or finds nothing in any picture.
     """
-    classes = {source_id: annotation.names for source_id, annotation in sources.items()}
+    known: dict[frozenset[str], frozenset[str]] = {}  # most pictures have one of a few sets of classes
+    sets = ((source_id, frozenset(annotation.names)) for source_id, annotation in sources.items())
+    classes = {source_id: known.setdefault(names, names) for source_id, names in sets}
     groups = _groups(sources, group_by, digests)
     split = stratified_split(classes, val_split=val_split, test_split=test_split, seed=seed, groups=groups)
     _log_split(split, f"drawn with val_split={val_split:g}, test_split={test_split:g}, seed={seed}")
@@ -163,11 +189,9 @@ def ready_split(sources: Mapping[str, Annotation], inspection: Inspection) -> di
     Raises:
         AnnotationError: no usable picture is for training.
     """
-    split = {
-        source_id: inspection.sides[annotation.image]
-        for source_id, annotation in sorted(sources.items())
-        if annotation.image in inspection.sides
-    }
+    sides = inspection.sides
+    found = ((source_id, sides.get(sources[source_id].image)) for source_id in sorted(sources))
+    split = {source_id: side for source_id, side in found if side}
     if "train" not in split.values():
         raise AnnotationError(f"{inspection.split_origin}: no usable picture is for training; correct the split")
     _log_split(split, f"as it is in {inspection.split_origin}; val_split, test_split and group_by do not count")
@@ -181,18 +205,23 @@ def ready_split(sources: Mapping[str, Annotation], inspection: Inspection) -> di
 
 def _groups(sources: Mapping[str, Annotation], group_by: str, digests: Mapping[Path, str]) -> list[list[str]]:
     """Give the pictures that must not be parted, by name or by content; log how many they are."""
-    same = {source_id: [("pixels", digests.get(each.image, source_id))] for source_id, each in sources.items()}
     if not group_by:
-        return group_pictures(same)
+        return group_pictures(sources, lambda source_id: [_shown(sources[source_id], source_id, digests)])
     pattern = compile_group_by(group_by)
-    found = {source_id: group_of(source_id, pattern) for source_id in sources}
-    named = [source_id for source_id, group in found.items() if group is not None]
-    if not named:
+    found = {source_id: group for source_id in sources if (group := group_of(source_id, pattern)) is not None}
+    if not found:
         raise ConfigurationError(f"group_by: {group_by!r} is in no file name, such as {min(sources)}; correct it")
-    keys = {source_id: [*same[source_id], ("name", found[source_id] or source_id)] for source_id in sources}
-    count = len({found[source_id] for source_id in named})
-    _log.info("group_by: %d pictures in %d groups, %d without one", len(named), count, len(sources) - len(named))
-    return group_pictures(keys)
+
+    def keys_of(source_id: str) -> list[Hashable]:
+        return [_shown(sources[source_id], source_id, digests), ("name", found.get(source_id) or source_id)]
+
+    count = len(set(found.values()))
+    _log.info("group_by: %d pictures in %d groups, %d without one", len(found), count, len(sources) - len(found))
+    return group_pictures(sources, keys_of)
+
+
+def _shown(annotation: Annotation, source_id: str, digests: Mapping[Path, str]) -> Hashable:
+    return "pixels", digests.get(annotation.image, source_id)
 
 
 def _log_split(split: Mapping[str, str], how: str) -> None:
@@ -201,7 +230,9 @@ def _log_split(split: Mapping[str, str], how: str) -> None:
 
 
 def _warn_of_missing_classes(sources: Mapping[str, Annotation], split: Mapping[str, str]) -> None:
-    names = {side: {name for each in split if split[each] == side for name in sources[each].names} for side in SIDES}
+    names: dict[str, set[str]] = {side: set() for side in SIDES}
+    for source_id, side in split.items():
+        names[side].update(sources[source_id].names)
     missing = sorted(set().union(*names.values()) - names["val"])
     if missing and "val" in split.values():
         _log.warning("validation has no object of these classes: %s", ", ".join(missing))
@@ -249,7 +280,7 @@ def write_dataset(
     output_prefix: str = "",
     max_file_size: int = 100,
     records_folder: str = "",
-    engine: Engine = write_locally,
+    engine: Engine = work_locally,
 ) -> Dataset:
     """Write the records of annotated pictures, with labels.pbtxt, dataset.yml and split.json.
 
@@ -269,7 +300,6 @@ def write_dataset(
             has only the three descriptions, of which dataset.yml says where the records are.
         engine: who writes them.
     Raises:
-        ConfigurationError: the engine cannot be had.
         RecordError: a folder has such files already, or cannot be written to.
         AnnotationError, ImageError: a picture has changed since it was inspected.
     """
@@ -278,21 +308,23 @@ def write_dataset(
     label_map = LabelMap.of(name for annotation in sources.values() for name in annotation.names)
     description = {"name": name, **_layout(split, output_prefix), "seed": seed}
     with _all_or_nothing(place) as part:
-        shards = [
+        shards = (
             shard
             for side in _sides_of(split)
             for shard in cut_shards(
-                {source_id: sources[source_id] for source_id in _order(split, side, seed)},
+                sources,
+                _order(split, side, seed),
                 str(part),
                 output_prefix + side,
                 side=side,
                 label_map=label_map,
                 max_file_size=max_file_size,
             )
-        ]
-        with closing(engine(shards)) as results:
-            written = progress(results, total=len(shards), description="writing record files")
-            description["digest"] = _joined([digest for digests in written for digest in digests])
+        )
+        with closing(engine(write_shard, shards, worth=len(split) // _EXAMPLES_WORTH_A_PROCESS)) as results:
+            digests = (digest for some in results for digest in some)
+            written = progress(digests, total=len(split), description="writing examples")
+            description["digest"] = _joined(written)
         _describe(part, label_map, description, split)
     if records_folder:
         with _all_or_nothing(folder) as part:
@@ -329,8 +361,13 @@ def _layout(split: Mapping[str, str], output_prefix: str) -> dict[str, int | str
     return layout
 
 
-def _joined(digests: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:DIGEST_LENGTH]
+def _joined(digests: Iterable[str]) -> str:
+    """Give one digest for those of all examples, whatever their order."""
+    column = bytearray().join(map(bytes.fromhex, digests))
+    joined = hashlib.sha256()
+    for number, digest in enumerate(np.sort(np.frombuffer(column, f"S{joined.digest_size}"))):
+        joined.update(b"\n" * (number > 0) + digest.ljust(joined.digest_size, b"\0").hex().encode())
+    return joined.hexdigest()[:DIGEST_LENGTH]
 
 
 def _names_in(folder: Path | str) -> list[str]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from odml.annotation_table import AnnotationTable, table_of
 from odml.errors import AnnotationError, ImageError
 from odml.images import encode_upright
 from odml.parallel import parallel_map
@@ -31,15 +32,16 @@ class Shard:
 
     Should they turn out larger than foreseen, which only pictures do that are encoded anew, it becomes several files.
 
-    ``sources`` are the annotations with their source ids, in the records' order; ``folder`` is a path or a URI, which
-    the writing process must reach, as it must the pictures. ``name`` begins the files' names; ``first`` is the number,
+    ``annotations`` are in the records' order, as are their ``source_ids``; ``folder`` is a path or a URI, which the
+    writing process must reach, as it must the pictures. ``name`` begins the files' names; ``first`` is the number,
     from 1, of the first example among the ``count`` of the side; ``max_file_size`` is in megabytes, 0 for no limit.
     """
 
     folder: str
     name: str
     side: str
-    sources: tuple[tuple[str, Annotation], ...]
+    source_ids: tuple[str, ...]
+    annotations: AnnotationTable
     label_map: LabelMap
     first: int
     count: int
@@ -47,29 +49,39 @@ class Shard:
 
 
 def cut_shards(
-    sources: Mapping[str, Annotation], folder: str, name: str, *, side: str, label_map: LabelMap, max_file_size: int
+    sources: Mapping[str, Annotation],
+    order: Sequence[str],
+    folder: str,
+    name: str,
+    *,
+    side: str,
+    label_map: LabelMap,
+    max_file_size: int,
 ) -> Iterator[Shard]:
-    """Cut the examples of one side, in their order, into shards that are foreseen not to exceed the size of a file.
+    """Cut the examples of one side into shards that are foreseen not to exceed the size of a file.
 
-    No sources give no shard.
-
+    Args:
+        sources: annotations by source id, those of the other sides too.
+        order: the source ids of the side, in the order of its examples; none give no shard.
+        folder: as that of `Shard`; so are the others.
     Raises:
         ImageError: the file of a picture is gone.
     """
     limit = megabytes(max_file_size)
-    part: list[tuple[str, Annotation]] = []
+    part: list[str] = []
     size, first = 0.0, 1
 
     def shard() -> Shard:
-        return Shard(folder, name, side, tuple(part), label_map, first, len(sources), max_file_size)
+        annotations = table_of(sources[source_id] for source_id in part)
+        return Shard(folder, name, side, tuple(part), annotations, label_map, first, len(order), max_file_size)
 
-    for source_id, annotation in sources.items():
+    for source_id in order:
         # Without a limit all are one shard, however large; then no file need be looked at.
-        foreseen = foresee_bytes(source_id, annotation) if limit < math.inf else 0
+        foreseen = foresee_bytes(source_id, sources[source_id]) if limit < math.inf else 0
         if part and size + foreseen > limit:
             yield shard()
             first, part, size = first + len(part), [], 0
-        part.append((source_id, annotation))
+        part.append(source_id)
         size += foreseen
     if part:
         yield shard()
@@ -109,15 +121,16 @@ def write_shard(shard: Shard, *, threads: int = 1) -> list[str]:
         count=shard.count,
         max_file_size=shard.max_file_size,
         first=shard.first,
-        last=shard.first + len(shard.sources) - 1,
+        last=shard.first + len(shard.source_ids) - 1,
     )
     return digests
 
 
 def _serialized(shard: Shard, digests: list[str], threads: int) -> Iterator[bytes]:
     """Yield the serialized examples, and add a digest of each one's content to ``digests``."""
-    encodings = parallel_map(lambda source: encode_upright(source[1].image), shard.sources, workers=threads)
-    for (source_id, annotation), (encoded, image_format, width, height) in zip(shard.sources, encodings, strict=True):
+    encodings = parallel_map(encode_upright, shard.annotations.images, workers=threads)
+    rows = zip(shard.source_ids, shard.annotations, encodings, strict=True)
+    for source_id, annotation, (encoded, image_format, width, height) in rows:
         if (width, height) != (annotation.width, annotation.height):
             raise AnnotationError(f"{annotation.image}: has changed since it was inspected; prepare again")
         digests.append(_digest(annotation, encoded, shard.side))

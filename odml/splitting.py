@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from odml.errors import ConfigurationError
 from odml.structures import SIDES
 
-_BACKGROUND = ""
+_BACKGROUND = frozenset({""})
 
 
 def stratified_split(
@@ -46,19 +49,29 @@ def stratified_split(
     if not (0 <= val_split <= 100 and 0 <= test_split <= 100 and val_split + test_split <= 100):
         raise ValueError(f"val_split and test_split must be 0 to 100 percent together, not {val_split}, {test_split}")
     shares = {"train": 1 - (val_split + test_split) / 100, "val": val_split / 100, "test": test_split / 100}
-    units = _units(classes, groups)
-    split = _Dealer(classes, units, shares, seed).deal()
-    return {image: split[image] for image in sorted(classes)}
+    return _Dealer(classes, groups, shares, seed).deal()
 
 
-def group_pictures(keys: Mapping[str, Collection[Hashable]]) -> list[list[str]]:
-    """Give the groups of two or more pictures that share a key with one another, directly or by way of a third."""
+def group_pictures(images: Iterable[str], keys_of: Callable[[str], Collection[Hashable]]) -> list[list[str]]:
+    """Give the groups of two or more pictures that share a key with one another, directly or by way of a third.
+
+    Args:
+        images: in any order.
+        keys_of: gives a picture's keys; they are remembered of those pictures only that share one.
+    """
+    images = sorted(images)
+    hashes = np.fromiter((hash(key) for image in images for key in keys_of(image)), np.int64)
+    values, counts = np.unique(hashes, return_counts=True)
+    shared = frozenset(values[counts > 1].tolist())
     holders: defaultdict[Hashable, list[str]] = defaultdict(list)
-    for image in sorted(keys):
-        for key in keys[image]:
-            holders[key].append(image)
+    keys: dict[str, list[Hashable]] = {}
+    for image in images:
+        if found := [key for key in keys_of(image) if hash(key) in shared]:
+            keys[image] = found
+            for key in found:
+                holders[key].append(image)
     groups, seen = [], set()
-    for image in sorted(keys):
+    for image in keys:
         group: list[str] = []
         waiting = [image]
         while waiting:
@@ -66,7 +79,7 @@ def group_pictures(keys: Mapping[str, Collection[Hashable]]) -> list[list[str]]:
             if each not in seen:
                 seen.add(each)
                 group.append(each)
-                waiting += [other for key in keys[each] for other in holders[key]]
+                waiting += [other for key in keys[each] for other in holders.pop(key, ())]
         if len(group) > 1:
             groups.append(sorted(group))
     return groups
@@ -93,15 +106,6 @@ def compile_group_by(group_by: str) -> re.Pattern[str]:
         ) from error
 
 
-def _units(classes: Mapping[str, Collection[str]], groups: Sequence[Collection[str]]) -> dict[str, list[str]]:
-    """Give the pictures of each group by the first of them; a picture in no group is alone."""
-    first = {image: min(group) for group in groups for image in group}
-    units: defaultdict[str, list[str]] = defaultdict(list)
-    for image in sorted(classes):
-        units[first.get(image, image)].append(image)
-    return dict(units)
-
-
 def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Give how many pictures each side is to have, none of them 0 that is wanted if there are enough."""
     held_out = round(count * (shares["val"] + shares["test"]))
@@ -117,55 +121,79 @@ def _sizes(count: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 class _Dealer:
-    """Deals units of pictures out to the sides."""
+    """Deals units of pictures out to the sides: groups, and pictures that are alone.
+
+    Pictures go by their numbers in sorted order, and a unit by that of its first picture.
+    """
 
     def __init__(
         self,
         classes: Mapping[str, Collection[str]],
-        units: dict[str, list[str]],
+        groups: Sequence[Collection[str]],
         shares: Mapping[str, float],
         seed: int,
     ) -> None:
-        self._units = units
-        self._counts = {
-            unit: Counter(name for image in images for name in set(classes[image]) or {_BACKGROUND})
-            for unit, images in units.items()
-        }
+        self._images = sorted(classes)
+        known: dict[frozenset[str], int] = {}  # most pictures have one of a few sets of classes
+        sets = (frozenset(classes[image]) or _BACKGROUND for image in self._images)
+        self._set_of = array("I", (known.setdefault(each, len(known)) for each in sets))
+        self._sets = list(known)
+        self._group_of = self._numbered(groups)
         self._room = dict(_sizes(len(classes), shares))
         self._empty = {side for side in SIDES if self._room[side] > 0}
-        order = sorted(units)
+        others = {number for first, group in self._group_of.items() for number in group if number != first}
+        order = array("I", (number for number in range(len(self._images)) if number not in others))
         random.Random(seed).shuffle(order)
-        order.sort(key=lambda unit: -len(units[unit]))
-        self._units_of: dict[str, list[str]] = {}
-        for name in sorted({name for counts in self._counts.values() for name in counts}):
-            self._units_of[name] = [unit for unit in order if self._counts[unit][name]]
-        self._undealt = {name: sum(self._counts[unit][name] for unit in of) for name, of in self._units_of.items()}
+        order = array("I", sorted(order, key=lambda unit: -len(self._pictures(unit))))
+        self._units = len(order)
+        names = sorted({name for each in self._sets for name in each})
+        self._units_of = {name: array("I") for name in names}
+        self._undealt = dict.fromkeys(names, 0)
+        for unit in order:
+            for name, count in self._counts(unit).items():
+                self._units_of[name].append(unit)
+                self._undealt[name] += count
         self._wanted = {name: {side: count * shares[side] for side in SIDES} for name, count in self._undealt.items()}
 
+    def _numbered(self, groups: Sequence[Collection[str]]) -> dict[int, list[int]]:
+        grouped = {image for group in groups for image in group}
+        numbers = {image: number for number, image in enumerate(self._images) if image in grouped}
+        found = (sorted(numbers[image] for image in group) for group in groups)
+        return {group[0]: group for group in found}
+
+    def _pictures(self, unit: int) -> Sequence[int]:
+        return self._group_of.get(unit, (unit,))
+
+    def _counts(self, unit: int) -> Counter[str]:
+        """Count in how many pictures of a unit each class is."""
+        return Counter(name for picture in self._pictures(unit) for name in self._sets[self._set_of[picture]])
+
     def deal(self) -> dict[str, str]:
-        """Give each picture's side."""
-        split: dict[str, str] = {}
-        left = len(self._units)
+        """Give each picture's side, in sorted order."""
+        sides: list[str | None] = [None] * len(self._images)
+        left = self._units
         while undealt := {name: count for name, count in self._undealt.items() if count}:
             rarest = min(undealt, key=undealt.__getitem__)
-            for unit in [unit for unit in self._units_of[rarest] if self._units[unit][0] not in split]:
-                side = self._side_for(unit, rarest, left)
-                split |= dict.fromkeys(self._units[unit], side)
-                self._take(unit, side)
-                left -= 1
-        return split
+            for unit in self._units_of[rarest]:
+                if sides[unit] is None:
+                    side = self._side_for(unit, rarest, left)
+                    for picture in self._pictures(unit):
+                        sides[picture] = side
+                    self._take(unit, side)
+                    left -= 1
+        return {image: side for image, side in zip(self._images, sides, strict=True) if side}
 
-    def _side_for(self, unit: str, rarest: str, left: int) -> str:
-        size, room, wanted = len(self._units[unit]), self._room, self._wanted[rarest]
+    def _side_for(self, unit: int, rarest: str, left: int) -> str:
+        size, room, wanted = len(self._pictures(unit)), self._room, self._wanted[rarest]
         sides = [side for side in SIDES if side in self._empty] if left <= len(self._empty) else SIDES
         fitting = [side for side in sides if room[side] >= size]
         if fitting:
             return max(fitting, key=lambda side: (wanted[side], room[side]))
         return max(sides, key=room.__getitem__)
 
-    def _take(self, unit: str, side: str) -> None:
-        self._room[side] -= len(self._units[unit])
+    def _take(self, unit: int, side: str) -> None:
+        self._room[side] -= len(self._pictures(unit))
         self._empty.discard(side)
-        for name, count in self._counts[unit].items():
+        for name, count in self._counts(unit).items():
             self._wanted[name][side] -= count
             self._undealt[name] -= count

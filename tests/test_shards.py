@@ -20,7 +20,8 @@ def noise(path: Path, *, side: int = 460, **options: object) -> Annotation:
 
 
 def cut(sources: dict[str, Annotation], folder: Path, *, max_file_size: int) -> list[Shard]:
-    return list(cut_shards(sources, str(folder), "train", side="train", label_map=LABELS, max_file_size=max_file_size))
+    options = {"side": "train", "label_map": LABELS, "max_file_size": max_file_size}
+    return list(cut_shards(sources, list(sources), str(folder), "train", **options))
 
 
 def names_in(folder: Path) -> list[str]:
@@ -35,13 +36,13 @@ def sources(tmp_path: Path) -> dict[str, Annotation]:
 
 def test_shards_are_cut_so_that_no_file_exceeds_its_size(sources: dict[str, Annotation], tmp_path: Path):
     shards = cut(sources, tmp_path, max_file_size=1)
-    assert [(shard.first, len(shard.sources), shard.count) for shard in shards] == [
+    assert [(shard.first, len(shard.source_ids), shard.count) for shard in shards] == [
         (1, 3, 12),
         (4, 3, 12),
         (7, 3, 12),
         (10, 3, 12),
     ]
-    assert [name for shard in shards for name, _ in shard.sources] == list(sources)
+    assert [name for shard in shards for name in shard.source_ids] == list(sources)
     for shard in reversed(shards):
         assert len(write_shard(shard)) == 3
     expected = [f"train-{first:02}-{first + 2:02}.tfrecord" for first in (1, 4, 7, 10)]
@@ -50,7 +51,7 @@ def test_shards_are_cut_so_that_no_file_exceeds_its_size(sources: dict[str, Anno
 
 
 def test_without_a_limit_there_is_one_shard(sources: dict[str, Annotation], tmp_path: Path):
-    assert [len(shard.sources) for shard in cut(sources, tmp_path, max_file_size=0)] == [12]
+    assert [len(shard.source_ids) for shard in cut(sources, tmp_path, max_file_size=0)] == [12]
 
 
 def test_no_sources_give_no_shard(tmp_path: Path):

@@ -140,7 +140,7 @@ def test_groups_are_stratified():
 
 def test_pictures_that_share_a_key_are_a_group_even_by_way_of_a_third():
     keys = {"a": [1], "b": [1, 2], "c": [2], "d": [3], "e": [], "f": [4, 3]}
-    assert group_pictures(keys) == [["a", "b", "c"], ["d", "f"]]
+    assert group_pictures(keys, keys.__getitem__) == [["a", "b", "c"], ["d", "f"]]
 
 
 @pytest.mark.parametrize(

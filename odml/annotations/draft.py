@@ -9,7 +9,7 @@ from typing import Literal
 Severity = Literal["error", "warning", "note", "mended"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Something wrong with an annotated set.
 
@@ -39,7 +39,7 @@ class Problem:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DraftObject:
     """One object as a file has it.
 
@@ -60,7 +60,7 @@ class DraftObject:
     line: int | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What one annotation file says about one picture.
 

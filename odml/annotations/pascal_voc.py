@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from lxml import etree
 
-from odml.annotations.contract import AnnotatedSet, Entry, counted, shown
+from odml.annotations.contract import AnnotatedSet, Entries, Entry, counted, shown
 from odml.annotations.draft import Draft, DraftObject, Problem
 from odml.annotations.image_sets import read_image_sets
 from odml.boxes import voc_to_xyxy
 from odml.errors import AnnotationError
 from odml.image_index import ImageIndex
-from odml.images import find_images
+from odml.listing import Listing, list_files
 
 TITLE = "Pascal VOC"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -39,8 +39,8 @@ def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
     if not files:
         raise AnnotationError(f"{annotations}: holds no annotation file; give the folder of Pascal VOC XML files")
     sides, problems, origin = read_image_sets(files, annotations)
-    entries = [_entry(file, annotations, sides.get(file)) for file in files]
-    return AnnotatedSet(tuple(entries), tuple(problems), origin)
+    entries = Entries(files, lambda file: _entry(file, annotations, sides.get(file)))
+    return AnnotatedSet(entries, tuple(problems), origin)
 
 
 def _entry(file: Path, annotations: Path, side: str | None) -> Entry:
@@ -54,10 +54,9 @@ def _head(file: Path) -> bytes:
         return stream.read(_HEAD)
 
 
-def find_files(folder: Path) -> list[Path]:
+def find_files(folder: Path) -> Listing:
     """List the XML files below a folder, nested ones too, sorted; hidden ones are left out."""
-    _, others = find_images(folder)
-    return [path for path in others if path.suffix.lower() == ".xml"]
+    return list_files(folder).only(lambda name: PurePosixPath(name).suffix.lower() == ".xml")
 
 
 def read_draft(file: Path, *, where: str) -> Draft:

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+import numpy as np
+
 from odml import annotations as annotation_formats
+from odml.annotation_table import AnnotationTable
 from odml.annotations.contract import AnnotatedSet, Entry
 from odml.annotations.draft import Draft, Problem, Severity
 from odml.annotations.list_files import read_lists
+from odml.engines import Engine, work_locally
 from odml.errors import AnnotationError, ImageError
 from odml.image_index import ImageIndex
-from odml.images import find_images
+from odml.images import list_images
 from odml.inspection.fitting import Fix, drop, fit, is_of_object
 from odml.inspection.objects import check_objects
 from odml.inspection.pictures import look_at_picture
-from odml.inspection.whole_set import find_doubles, find_leaks, find_spellings
+from odml.inspection.whole_set import Spellings, find_doubles, find_leaks
 from odml.parallel import parallel_map
 from odml.progress import progress
 from odml.structures import Annotation
@@ -30,6 +36,8 @@ from odml.structures import Annotation
 _log = logging.getLogger(__name__)
 # Of which people believe that every program reads them.
 _OTHER_PICTURES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".psd", ".svg", ".tif", ".tiff", ".webp")
+_ENTRIES_OF_A_TASK = 64
+_ENTRIES_WORTH_A_PROCESS = 500  # in the time that a process needs to start, another looks at about as many
 _NONE_LEFT = "none of its objects can be used; its picture is left out, as it would wrongly count as background"
 
 
@@ -40,18 +48,25 @@ class Inspection:
     ``annotations`` are the usable ones, sorted by picture, without objects that cannot be used; ``problems`` are in
     the order of the files. Because of errors, or because that mended them, ``dropped_files`` annotation files, and with
     them their pictures, are not among the annotations, and of the pictures that are, ``dropped_objects`` objects are
-    not. ``digests`` tell by picture what it shows: two with the same pixels have the same digest. ``sides`` are those
-    of the split that the set comes with, "train", "val" or "test" by picture, and ``split_origin`` is what says so, for
-    people; where there is no such split both are empty.
+    not. ``split_origin`` is what says which side of a split the pictures are on, for people; it is "" where nothing
+    does.
     """
 
-    annotations: tuple[Annotation, ...]
+    annotations: AnnotationTable
     problems: tuple[Problem, ...]
     dropped_files: int
     dropped_objects: int
-    digests: Mapping[Path, str] = field(default_factory=dict)
-    sides: Mapping[Path, str] = field(default_factory=dict)
     split_origin: str = ""
+
+    @property
+    def digests(self) -> Mapping[Path, str]:
+        """Tell by picture what it shows: two with the same pixels have the same digest."""
+        return self.annotations.digests
+
+    @property
+    def sides(self) -> Mapping[Path, str]:
+        """The sides of the split that the set comes with, "train", "val" or "test" by picture; empty without one."""
+        return self.annotations.sides
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -99,8 +114,12 @@ def inspect(
     annotation_format: str = "auto",
     fix: Fix = "none",
     lists: Mapping[str, Path] = MappingProxyType({}),
+    engine: Engine = work_locally,
 ) -> Inspection:
     """Read all annotations in a folder or file and decode their pictures below another folder, in parallel.
+
+    What is remembered of a picture is its row in a table (`odml.annotation_table`), its name and its problems. The
+    result is the same whatever the engine.
 
     No file is changed, whatever the fix: what is mended is mended in the annotations that are given.
 
@@ -112,25 +131,27 @@ def inspect(
             that cannot be used, and those drawn twice, and spell alike the classes whose names differ in case or spaces
             only. "none" leaves errors errors.
         lists: files that name the pictures of "train", "val" or "test"; they win over the set's own split.
+        engine: who looks at them.
     Raises:
         AnnotationError: there is no picture at all, or nothing can be made of the annotations.
     """
-    pictures, others = find_images(images)
+    pictures, others = list_images(images)
     index = ImageIndex(images, pictures)
-    unread = ImageIndex(images, [path for path in others if path.suffix.lower() in _OTHER_PICTURES])
+    unread = ImageIndex(images, others.only(lambda name: PurePosixPath(name).suffix.lower() in _OTHER_PICTURES))
     if not len(index):
         raise AnnotationError(f"{images}: holds no picture; give the folder of the annotated pictures")
     annotated = annotation_formats.read(annotations, index, annotation_format=annotation_format)
-
-    def look(entry: Entry) -> _Look:
-        return _look_at(entry, index, unread, fix=fix)
-
     entries = annotated.entries
-    looks = list(progress(parallel_map(look, entries), total=len(entries), description="inspecting annotations"))
-    inspection = _gather(looks, annotated, index, fix=fix)
+    tasks = (entries[first : first + _ENTRIES_OF_A_TASK] for first in range(0, len(entries), _ENTRIES_OF_A_TASK))
+    look = partial(_look_at_all, index=index, unread=unread, fix=fix)
+    with closing(engine(look, tasks, worth=len(entries) // _ENTRIES_WORTH_A_PROCESS)) as results:
+        looks = (each for some in results for each in some)
+        inspection = _gather(
+            progress(looks, total=len(entries), description="inspecting annotations"), annotated, index, fix=fix
+        )
     if lists:
         inspection = _follow_lists(inspection, lists, index)
-    leaks = find_leaks(inspection.digests, inspection.sides, index.shown)
+    leaks = find_leaks(inspection.annotations, index.shown)
     inspection = replace(inspection, problems=(*inspection.problems, *leaks))
     _log_summary(inspection)
     return inspection
@@ -152,12 +173,12 @@ def counted(problems: Sequence[Problem]) -> str:
     return f"{_number(len(problems), problems[0].severity)} in {_number(files, 'file')}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Look:
-    """What one annotation file came to; ``annotation`` is None if its picture cannot be used."""
+    """What one annotation file came to; ``annotation`` is None if its picture, the one with the number, is no use."""
 
     where: str
-    image: Path | None
+    number: int | None
     annotation: Annotation | None
     problems: tuple[Problem, ...]
     digest: str = ""
@@ -165,30 +186,37 @@ class _Look:
     side: str | None = None
 
 
-def _look_at(entry: Entry, index: ImageIndex, unread: ImageIndex, *, fix: Fix) -> _Look:
+def _look_at_all(
+    entries: Sequence[Entry], *, threads: int, index: ImageIndex, unread: ImageIndex, fix: Fix
+) -> list[_Look]:
+    """Do one task of an engine."""
+    return list(parallel_map(partial(_look_at, index=index, unread=unread, fix=fix), entries, workers=threads))
+
+
+def _look_at(entry: Entry, *, index: ImageIndex, unread: ImageIndex, fix: Fix) -> _Look:
     draft, where = entry.read(), entry.where
     found = index.find(draft.image_names, beside=entry.beside)
     if _unusable(draft.problems):
-        return _Look(where, found[0] if len(found) == 1 else None, None, draft.problems)
+        return _Look(where, index.images.number_of(found[0]) if len(found) == 1 else None, None, draft.problems)
     if len(found) != 1:
         message = _not_found(draft, found, index, unread)
         missing = Problem(where, None, message, kind="picture that is not there")
         return _Look(where, None, None, (*draft.problems, missing))
-    image, shown_as = found[0], index.shown(found[0])
+    image, number, shown_as = found[0], index.images.number_of(found[0]), index.shown(found[0])
     try:
         picture = look_at_picture(image, where=shown_as)
     except (ImageError, OSError) as error:
         message = str(error).removeprefix(f"{shown_as}: ")
         undecodable = Problem(shown_as, None, message, kind="picture that cannot be decoded")
-        return _Look(where, image, None, (*draft.problems, undecodable))
+        return _Look(where, number, None, (*draft.problems, undecodable))
     fitted = check_objects(fit(draft, picture, where, fix=fix), picture, where, fix=fix)
     problems = [*picture.problems, *(replace(problem, image=image) for problem in fitted.problems)]
     stated = len(draft.objects) + len({problem.object for problem in draft.problems if problem.object is not None})
     if stated and not fitted.objects:
         none_left = Problem(where, None, _NONE_LEFT, "warning", "picture without a usable object", image=image)
-        return _Look(where, image, None, (*problems, none_left), picture.digest)
+        return _Look(where, number, None, (*problems, none_left), picture.digest)
     dropped = stated - len(fitted.objects)
-    return _Look(where, image, fitted.annotation(picture), tuple(problems), picture.digest, dropped, entry.side)
+    return _Look(where, number, fitted.annotation(picture), tuple(problems), picture.digest, dropped, entry.side)
 
 
 def _unusable(problems: Iterable[Problem]) -> bool:
@@ -205,32 +233,40 @@ def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex, unread: I
     return f"its picture {draft.image_names[0]} is not in {index.folder}; add it or remove the annotation"
 
 
-def _gather(looks: Sequence[_Look], source: AnnotatedSet, index: ImageIndex, *, fix: Fix) -> Inspection:
-    """Join the files' results; of two that annotate one picture the later one is an error."""
+def _gather(looks: Iterable[_Look], source: AnnotatedSet, index: ImageIndex, *, fix: Fix) -> Inspection:
+    """Join the files' results as they come; of two that annotate one picture the later one is an error."""
     problems = [drop(each) if fix != "none" and is_of_object(each) else each for each in source.problems]
-    usable: list[_Look] = []
-    annotated_by: dict[Path, _Look] = {}
-    for look in looks:
+    table, spellings = AnnotationTable(index.images), Spellings()
+    annotated_by = np.zeros(len(index), np.uint32)  # the first look at each picture, from 1
+    seen = np.zeros(len(index), np.bool_)
+    dropped_objects = count = 0
+    for count, look in enumerate(looks, start=1):
         problems += look.problems
-        if look.image is None or _unusable(look.problems):
+        if look.number is None:
             continue
-        first = annotated_by.setdefault(look.image, look)
-        if first is not look:
-            message = f"annotates {index.shown(look.image)}, as {first.where} does; remove one of them"
-            problems.append(Problem(look.where, None, message, kind="second annotation of a picture", image=look.image))
-        elif look.annotation:
-            usable.append(look)
-    annotated = [(look.where, look.annotation) for look in usable if look.annotation]
-    annotations, spellings = find_spellings(annotated, fix=fix)
-    digests = {look.image: look.digest for look in usable if look.image}
-    problems += [*spellings, *find_doubles(digests, index.shown), *_unannotated(index, {look.image for look in looks})]
+        seen[look.number] = True
+        if _unusable(look.problems):
+            continue
+        if first := int(annotated_by[look.number]):
+            image = index.images[look.number]
+            message = f"annotates {index.shown(image)}, as {source.entries[first - 1].where} does; remove one of them"
+            problems.append(Problem(look.where, None, message, kind="second annotation of a picture", image=image))
+            continue
+        annotated_by[look.number] = count
+        if look.annotation:
+            spellings.add(look.where, look.annotation)
+            table.append(look.annotation, number=look.number, digest=look.digest, side=look.side)
+            dropped_objects += look.dropped_objects
+    problems += spellings.problems(fix=fix)
+    if fix != "none":
+        table = table.renamed(spellings.usual)
+    table = table.sorted()
+    problems += [*find_doubles(table, index.shown), *_unannotated(index, seen)]
     return Inspection(
-        tuple(sorted(annotations, key=lambda annotation: annotation.image)),
+        table,
         tuple(problems),
-        dropped_files=len(looks) - len(usable),
-        dropped_objects=sum(look.dropped_objects for look in usable) + _objects_of(source.problems),
-        digests=digests,
-        sides={look.image: look.side for look in usable if look.image and look.side},
+        dropped_files=count - len(table),
+        dropped_objects=dropped_objects + _objects_of(source.problems),
         split_origin=source.split_origin,
     )
 
@@ -239,8 +275,8 @@ def _follow_lists(inspection: Inspection, lists: Mapping[str, Path], index: Imag
     sides, problems = read_lists(lists, index)
     return replace(
         inspection,
+        annotations=inspection.annotations.with_sides(sides),
         problems=(*problems, *inspection.problems),
-        sides={each.image: sides[each.image] for each in inspection.annotations if each.image in sides},
         split_origin=", ".join(f"{file} for {side}" for side, file in lists.items()),
     )
 
@@ -250,20 +286,21 @@ def _objects_of(problems: Sequence[Problem]) -> int:
     return len({(problem.file, problem.object) for problem in problems if problem.object is not None})
 
 
-def _unannotated(index: ImageIndex, annotated: Collection[Path | None]) -> list[Problem]:
-    left = [image for image in index.images if image not in annotated]
-    if not left:
+def _unannotated(index: ImageIndex, annotated: np.ndarray) -> list[Problem]:
+    left = np.flatnonzero(~annotated)
+    if not len(left):
         return []
+    first = index.images[int(left[0])]
     message = (
-        f"{len(left)} of {len(index)} pictures have no annotation file, first: {index.shown(left[0])}; "
+        f"{len(left)} of {len(index)} pictures have no annotation file, first: {index.shown(first)}; "
         "they are left out (an annotation file without objects makes a picture background)"
     )
-    return [Problem(index.folder.name, None, message, "warning", "pictures without annotation", image=left[0])]
+    return [Problem(index.folder.name, None, message, "warning", "pictures without annotation", image=first)]
 
 
 def _log_summary(inspection: Inspection) -> None:
-    objects = sum(len(annotation.names) for annotation in inspection.annotations)
-    _log.info("inspected %d usable pictures with %d objects", len(inspection.annotations), objects)
+    table = inspection.annotations
+    _log.info("inspected %d usable pictures with %d objects", len(table), table.objects)
     if inspection.warnings:
         _log.warning("%s, first: %s", counted(inspection.warnings), inspection.warnings[0])
     if inspection.mended:

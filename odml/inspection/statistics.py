@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,8 @@ FEW_MATCHED = 0.5  # share of objects with an anchor, below which the advice to 
 
 # Areas in pixels, as the COCO evaluation has them.
 _MEDIUM, _LARGE = 32**2, 96**2
+_DIGEST_LENGTH = 64
+_CELLS = 40  # a side, of the grid on the pictures
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,15 @@ class AnchorMatch:
 class Statistics:
     """A set in numbers.
 
-    Of the N objects, ``sizes`` float [N, 2] are widths and heights in pixels, ``boxes`` float [N, 4] xyxy in 0..1 of
-    their pictures; of the M pictures, ``image_sizes`` int [M, 2] are widths and heights, ``objects_per_image`` int [M].
-    ``doubles`` pictures show the same as another. Classes are sorted, the most frequent first.
+    Of the N objects, ``sizes`` float32 [N, 2] are widths and heights in pixels; ``places`` int [40, 40] say how many of
+    them cover each cell of a grid on their pictures. Of the M pictures, ``image_sizes`` int [M, 2] are widths and
+    heights, ``objects_per_image`` int [M]. ``doubles`` pictures show the same as another. Classes are sorted, the most
+    frequent first.
     """
 
     classes: dict[str, ClassStatistics]
     sizes: np.ndarray
-    boxes: np.ndarray
+    places: np.ndarray
     image_sizes: np.ndarray
     objects_per_image: np.ndarray
     doubles: int = 0
@@ -133,42 +137,61 @@ _SHARES = ("small", "medium", "large", "truncated", "difficult")
 
 
 def summarize(
-    annotations: Sequence[Annotation], *, digests: Mapping[Path, str], anchors: AnchorMatch | None = None
+    annotations: Iterable[Annotation], *, digests: Mapping[Path, str], anchors: AnchorMatch | None = None
 ) -> Statistics:
-    """Count what the annotations hold.
+    """Count what the annotations hold, one after the other: they need not be in memory together.
 
     Args:
         annotations: any number, none included.
         digests: what each picture shows, as ``Inspection.digests``.
         anchors: what is known about a model's anchors.
     """
-    shown = Counter(digests[annotation.image] for annotation in annotations)
-    boxes = np.concatenate([annotation.boxes for annotation in annotations] or [np.zeros((0, 4), np.float32)])
-    image_sizes = np.array([(each.width, each.height) for each in annotations], np.int64).reshape(-1, 2)
-    objects_per_image = np.array([len(annotation.names) for annotation in annotations], np.int64)
-    of_images = np.repeat(image_sizes, objects_per_image, axis=0)
+    classes: dict[str, Counter[str]] = {}
+    sizes, image_sizes, objects_per_image, shown = array("f"), array("I"), array("I"), bytearray()
+    corners = np.zeros((_CELLS + 2, _CELLS + 2), np.int64)
+    for annotation in annotations:
+        _count(annotation, classes)
+        _add_corners(annotation, corners)
+        sizes.frombytes((annotation.boxes[:, 2:] - annotation.boxes[:, :2]).astype(np.float32).tobytes())
+        image_sizes.extend((annotation.width, annotation.height))
+        objects_per_image.append(len(annotation.names))
+        shown += digests[annotation.image].encode().ljust(_DIGEST_LENGTH)
+    fields = ClassStatistics.__dataclass_fields__
+    order = sorted(classes, key=lambda name: (-classes[name]["objects"], name))
     return Statistics(
-        classes=_classes(annotations),
-        sizes=boxes[:, 2:] - boxes[:, :2],
-        boxes=boxes / np.tile(of_images, 2),
-        image_sizes=image_sizes,
-        objects_per_image=objects_per_image,
-        doubles=sum(count - 1 for count in shown.values()),
+        classes={name: ClassStatistics(**{each: classes[name][each] for each in fields}) for name in order},
+        sizes=np.frombuffer(sizes, np.float32).reshape(-1, 2),
+        places=corners.cumsum(axis=0).cumsum(axis=1)[:_CELLS, :_CELLS],
+        image_sizes=np.frombuffer(image_sizes, np.uint32).reshape(-1, 2),
+        objects_per_image=np.frombuffer(objects_per_image, np.uint32),
+        doubles=len(objects_per_image) - len(np.unique(np.frombuffer(shown, f"S{_DIGEST_LENGTH}"))),
         anchors=anchors,
     )
 
 
-def _classes(annotations: Sequence[Annotation]) -> dict[str, ClassStatistics]:
-    counts: dict[str, Counter[str]] = {}
-    for annotation in annotations:
-        assert annotation.truncated is not None  # an Annotation fills both in
-        assert annotation.difficult is not None
-        for name in set(annotation.names):
-            counts.setdefault(name, Counter())["images"] += 1
-        rows = zip(annotation.names, area(annotation.boxes), annotation.truncated, annotation.difficult, strict=True)
-        for name, pixels, truncated, difficult in rows:
-            size = "small" if pixels < _MEDIUM else "medium" if pixels < _LARGE else "large"
-            counts[name].update({"objects": 1, size: 1, "truncated": int(truncated), "difficult": int(difficult)})
-    fields = ClassStatistics.__dataclass_fields__
-    order = sorted(counts, key=lambda name: (-counts[name]["objects"], name))
-    return {name: ClassStatistics(**{each: counts[name][each] for each in fields}) for name in order}
+def _count(annotation: Annotation, classes: dict[str, Counter[str]]) -> None:
+    """Add the objects of a picture to the counts of their classes."""
+    assert annotation.truncated is not None  # an Annotation fills both in
+    assert annotation.difficult is not None
+    for name in set(annotation.names):
+        classes.setdefault(name, Counter())["images"] += 1
+    rows = zip(annotation.names, area(annotation.boxes), annotation.truncated, annotation.difficult, strict=True)
+    for name, pixels, truncated, difficult in rows:
+        size = "small" if pixels < _MEDIUM else "medium" if pixels < _LARGE else "large"
+        of_class = classes[name]
+        for each in ("objects", size):
+            of_class[each] += 1
+        of_class["truncated"] += int(truncated)
+        of_class["difficult"] += int(difficult)
+
+
+def _add_corners(annotation: Annotation, corners: np.ndarray) -> None:
+    """Add a picture's boxes to [42, 42], of which the sums up to a cell say how many boxes cover it.
+
+    Each covers one cell at least.
+    """
+    of_image = np.array([annotation.width, annotation.height] * 2)
+    x1, y1, x2, y2 = np.clip(np.round(annotation.boxes / of_image * _CELLS), 0, _CELLS).astype(int).T
+    x2, y2 = np.maximum(x2, x1 + 1), np.maximum(y2, y1 + 1)
+    for x, y, sign in ((x1, y1, 1), (x2, y1, -1), (x1, y2, -1), (x2, y2, 1)):
+        np.add.at(corners, (y, x), sign)

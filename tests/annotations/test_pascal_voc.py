@@ -135,7 +135,7 @@ def test_files_are_found_in_nested_folders_whatever_their_case(tmp_path: Path):
     for name in ["b.XML", "in/a.xml", "c.txt", ".d.xml"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert find_files(tmp_path) == [tmp_path / "b.XML", tmp_path / "in/a.xml"]
+    assert list(find_files(tmp_path)) == [tmp_path / "b.XML", tmp_path / "in/a.xml"]
 
 
 def test_a_real_file_with_parts_is_read(shared: Path):

@@ -50,10 +50,22 @@ def test_objects_of_each_class_are_counted_by_coco_size_and_flag(statistics: Sta
 
 def test_boxes_are_measured(statistics: Statistics):
     np.testing.assert_array_equal(statistics.sizes, [[31, 33], [32, 32], [96, 96], [100, 50]])
-    np.testing.assert_array_equal(statistics.boxes[3], [0.25, 0.25, 0.5, 0.5])
     assert statistics.aspect_ratios[3] == 2
     np.testing.assert_array_equal(statistics.objects_per_image, [3, 1, 0])
     np.testing.assert_array_equal(statistics.image_sizes, [[400, 200]] * 3)
+
+
+def test_the_cells_that_boxes_cover_are_counted(statistics: Statistics):
+    covered = np.zeros((40, 40), int)
+    for rows, columns in ((7, 3), (6, 3), (19, 10)):
+        covered[:rows, :columns] += 1
+    covered[10:20, 10:20] += 1
+    np.testing.assert_array_equal(statistics.places, covered)
+
+
+@pytest.mark.parametrize(("box", "cells"), [((399, 199, 400, 200), 0), ((0, 0, 1, 1), 1), ((398, 0, 400, 200), 0)])
+def test_a_box_too_small_for_a_cell_covers_one_unless_it_is_at_the_far_edge(box: tuple[int, ...], cells: int):
+    assert summarize([annotation(A, ("cat", box))], digests=DIGESTS).places.sum() == cells
 
 
 def test_metrics(statistics: Statistics):
