@@ -297,7 +297,7 @@ def read_model(folder: Path) -> tuple[Configuration, LabelMap]:
 
     def parse(description: dict[str, Any], path: Path) -> tuple[Configuration, LabelMap]:
         names = LabelMap(tuple(description["label_map"]))
-        return config.validate(description["configuration"], where=str(path)), names
+        return config.restore(description["configuration"], where=str(path)), names
 
     return _read_description(folder, parse)
 

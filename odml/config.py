@@ -234,6 +234,30 @@ class FasterRCNNConfiguration(Configuration):
 CONFIGURATIONS: dict[str, type[Configuration]] = {"ssd": SSDConfiguration, "faster_rcnn": FasterRCNNConfiguration}
 
 
+# What a network and its training had before there were these keys.
+_BEFORE_THE_KEY: dict[str, Any] = {
+    "training": {
+        "precision": "float32",
+        "rms_decay": 0.9,
+        "rms_epsilon": 1.0,
+        "schedule": "cosine",
+        "decay_steps": [],
+        "decay_factor": 0.1,
+        "average_decay": 0.0,
+        "frozen_blocks": 0,
+        "keep_checkpoints": 5,
+        "patience": 0,
+        "augmentation": {"mosaic": 0.0},
+    }
+}
+_BEFORE_THE_KEY_OF_SSD: dict[str, Any] = {
+    "batch_norm": {"train": True},
+    "depth_multiplier": 1.0,
+    "depthwise_extra_layers": True,
+    "losses": {"mining_iou_threshold": 1.0},
+}
+
+
 def shipped_models() -> list[str]:
     """List the names of the configurations that come with odml, sorted."""
     return sorted(entry.name[:-4] for entry in resources.files("odml.configs").iterdir() if entry.name.endswith(".yml"))
@@ -260,6 +284,15 @@ def load(model: str) -> Configuration:
 def validate(data: Mapping[str, Any], *, where: str) -> Configuration:
     """Make a configuration of plain data; ``where`` is named in the ConfigurationError of the first bad key."""
     return _validate(data, lambda _: where)
+
+
+def restore(data: Mapping[str, Any], *, where: str) -> Configuration:
+    """Make a configuration of what this version or an earlier one has saved, as ``validate`` does.
+
+    Keys that did not exist yet get the value that changes nothing; what a user writes has no such help.
+    """
+    older = _merge(_BEFORE_THE_KEY, _BEFORE_THE_KEY_OF_SSD if data.get("architecture") == "ssd" else {})
+    return validate(_merge(dict(data), older), where=where)
 
 
 def _validate(data: Mapping[str, Any], where: Callable[[_Key], str]) -> Configuration:

@@ -310,6 +310,15 @@ def test_damaged_description(folder, text, reason):
     assert message_of(folder) == f"{folder}/model.json: cannot be read ({reason}); it is written beside the checkpoints"
 
 
+def test_checkpoint_of_before_a_key_of_the_configuration_can_be_read(folder):
+    before, _, _ = checkpoints.load(folder)
+    description = json.loads((folder / "model.json").read_text())
+    del description["configuration"]["training"]["precision"]
+    (folder / "model.json").write_text(json.dumps(description))
+    after, _, _ = checkpoints.load(folder)
+    assert after.configuration == before.configuration
+
+
 def test_description_of_a_network_that_is_not_known(folder):
     description = json.loads((folder / "model.json").read_text())
     description["configuration"]["architecture"] = "yolo"

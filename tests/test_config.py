@@ -332,3 +332,46 @@ def test_thresholds_that_cross(folder):
     assert message_of(path) == (
         f"{path}: rpn.unmatched_threshold: Input should not be above matched_threshold, 0.7 (found 0.8)"
     )
+
+
+def without(data: dict, *keys: str) -> dict:
+    """Give a copy without the keys, each a path like ``training.precision``."""
+    copy = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
+    for key in keys:
+        *sections, last = key.split(".")
+        section = copy
+        for name in sections:
+            section[name] = dict(section[name])
+            section = section[name]
+        del section[last]
+    return copy
+
+
+@pytest.mark.parametrize("model", [SSD, FASTER_RCNN])
+def test_saved_configuration_of_before_mosaics_and_precision_can_be_read(model):
+    data = config.load(model).model_dump(mode="json")
+    older = without(data, "training.precision", "training.augmentation.mosaic")
+    assert config.restore(older, where="model.json") == config.load(model)
+    with pytest.raises(ConfigurationError, match=r"^mine\.yml: training\.precision: is missing; "):
+        config.validate(older, where="mine.yml")
+
+
+def test_first_saved_configurations_can_be_read():
+    later = ["precision", "rms_decay", "rms_epsilon", "schedule", "decay_steps", "decay_factor", "average_decay"]
+    later += ["frozen_blocks", "keep_checkpoints", "patience", "augmentation.mosaic"]
+    others = ["depth_multiplier", "depthwise_extra_layers", "losses.mining_iou_threshold", "batch_norm.train"]
+    data = config.load(SSD).model_dump(mode="json")
+    restored = config.restore(without(data, *(f"training.{key}" for key in later), *others), where="model.json")
+    neutral = {"average_decay": 0.0, "patience": 0, "frozen_blocks": 0}
+    assert restored == config.load(SSD).with_training(**neutral)
+
+
+def test_what_was_saved_stays():
+    changed = config.load("ssd_mobilenet_v2_plain").with_training(average_decay=0.5, precision="mixed_bfloat16")
+    assert config.restore(changed.model_dump(mode="json"), where="model.json") == changed
+
+
+def test_saved_configuration_is_held_against_the_rules():
+    data = config.load(SSD).model_dump(mode="json") | {"colour": "red"}
+    with pytest.raises(ConfigurationError, match=r"^model\.json: colour: there is no such key"):
+        config.restore(data, where="model.json")
