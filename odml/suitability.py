@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,8 @@ from odml.records import Dataset
 from odml.structures import Annotation, LabelMap
 
 _MOST_MATCHED = 1000  # pictures whose objects are compared with the anchors
+
+_Picture: TypeAlias = tuple[tf.Tensor, int, int]  # boxes [N, 4], height, width
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,14 @@ def examine(dataset: Dataset, model: Architecture) -> Suitability:
         RecordError: no training picture has an object.
     """
     objects = np.zeros(len(dataset.label_map) + 1, np.int64)
-    overlaps: list[np.ndarray] = []
-    for number, example in enumerate(_ground_truth(dataset.train_records, dataset.label_map)):
+    pictures: list[_Picture] = []
+    for example in _ground_truth(dataset.train_records, dataset.label_map):
         objects += np.bincount(example["classes"].numpy(), minlength=len(objects))
-        if number < _MOST_MATCHED:
-            height, width = int(example["height"]), int(example["width"])
-            overlaps.append(model.best_overlaps(example["boxes"], height, width).numpy())
+        if len(pictures) < _MOST_MATCHED:
+            pictures.append((example["boxes"], int(example["height"]), int(example["width"])))
     if not objects.any():
         raise RecordError(f"{dataset.folder}: no training picture has an object; there is nothing to learn")
-    matched = np.concatenate(overlaps) >= model.matched_threshold
+    matched = _are_matched(pictures, model)
     return Suitability(
         objects=dict(zip(dataset.label_map.names, objects[1:].tolist(), strict=True)),
         matched=float(np.mean(matched)) if matched.size else 1.0,
@@ -80,24 +82,29 @@ def match_anchors(annotations: Sequence[Annotation], model: Architecture, *, nam
     Crowds are left out: they are not learned. ``name`` is what people call the model.
     """
     chosen = annotations[:: -(-len(annotations) // _MOST_MATCHED)] if annotations else ()
-    overlaps: list[np.ndarray] = []
+    pictures: list[_Picture] = []
     learned: list[str] = []
     for annotation in chosen:
         assert annotation.crowd is not None  # an Annotation fills it in
         single = ~annotation.crowd
         boxes = xyxy_to_yxyx(annotation.boxes[single], width=annotation.width, height=annotation.height)
-        overlaps.append(model.best_overlaps(tf.constant(boxes), annotation.height, annotation.width).numpy())
+        pictures.append((tf.constant(boxes), annotation.height, annotation.width))
         learned += [name for name, is_learned in zip(annotation.names, single, strict=True) if is_learned]
     if not learned:
         return None
     names = np.array(learned)
-    matched = np.concatenate(overlaps) >= model.matched_threshold
+    matched = _are_matched(pictures, model)
     return AnchorMatch(
         model=name,
         threshold=model.matched_threshold,
         share=float(matched.mean()),
         of_class={str(each): float(matched[names == each].mean()) for each in np.unique(names)},
     )
+
+
+def _are_matched(pictures: Sequence[_Picture], model: Architecture) -> np.ndarray:
+    """Say of each object, bool [N], whether an anchor stands for it; there is at least one picture."""
+    return np.concatenate([model.best_overlaps(*each).numpy() for each in pictures]) >= model.matched_threshold
 
 
 def _ground_truth(records: Sequence[Path | str], label_map: LabelMap) -> tf.data.Dataset:
