@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -61,3 +64,31 @@ def suppress(
         "detection_classes": found.nmsed_classes + 1.0,
         "num_detections": tf.cast(found.valid_detections, tf.float32),
     }
+
+
+def detections(boxes: tf.Tensor, scores: tf.Tensor, **settings: Any) -> dict[str, tf.Tensor]:
+    """Suppress as ``suppress`` does, and give all scores of what is kept.
+
+    Args:
+        boxes: float [B, A, q, 4], as ``suppress`` takes them.
+        scores: float [B, A, C + 1], 0..1, background first.
+        settings: of ``suppress``.
+    Returns:
+        What ``suppress`` gives and ``detection_multiclass_scores`` [B, N, C + 1], background first, zero for padding.
+    """
+    found = suppress(boxes, scores[..., 1:], **settings)
+    return found | {"detection_multiclass_scores": _rows_of(found, boxes, scores)}
+
+
+def _rows_of(found: Mapping[str, tf.Tensor], boxes: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Find the scores [B, N, C + 1] of each detection by its box and its score: the suppression tells no indices."""
+    classes = tf.cast(found["detection_classes"], tf.int32)
+    of_class = tf.gather(tf.transpose(scores, [0, 2, 1]), classes, batch_dims=1)  # [B, N, A]
+    clipped = tf.transpose(tf.clip_by_value(boxes, 0.0, 1.0), [0, 2, 1, 3])  # [B, q, A, 4]
+    if boxes.shape[2] != 1:
+        clipped = tf.gather(clipped, classes - 1, batch_dims=1)  # [B, N, A, 4]
+    has_box = tf.reduce_all(tf.equal(found["detection_boxes"][:, :, None], clipped), axis=-1)
+    has_score = tf.equal(found["detection_scores"][..., None], of_class)
+    index = tf.argmax(tf.cast(has_box & has_score, tf.int32), axis=-1)  # [B, N]
+    present = tf.cast(found["detection_scores"] > 0, scores.dtype)
+    return tf.gather(scores, index, batch_dims=1) * present[..., None]

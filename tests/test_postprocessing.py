@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from odml.postprocessing import decode, suppress
+from odml.postprocessing import decode, detections, suppress
 from odml.targets import encode
 
 ANCHORS = tf.constant([[15, 12, 30, 18], [0.1, 0, 0.7, 0.9]])
@@ -179,3 +179,24 @@ def test_score_must_be_above_the_threshold():
     found = found_in(EIGHT_BOXES[None, :1], [[[0.5]]], score_threshold=0.5)
     assert found["num_detections"].tolist() == [0]
     assert found["detection_boxes"].tolist() == [[[0, 0, 0, 0]] * 4]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_each_detection_has_the_scores_of_its_anchor(shared):
+    # Two boxes of one score in the second class; the third overlaps the first; padding after them.
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1.2, 1], [0, 0, 0.5, 0.45]], np.float32)[:, None]
+    boxes = boxes if shared else np.repeat(boxes, 2, axis=1)
+    scores = np.array([[0.1, 0.3, 0.6], [0.3, 0.1, 0.6], [0.5, 0.2, 0.3]], np.float32)
+    found = detections(
+        tf.constant(boxes[None]),
+        tf.constant(scores[None]),
+        score_threshold=0.25,
+        iou_threshold=0.5,
+        max_detections_per_class=5,
+        max_detections=5,
+    )
+    assert found["detection_classes"].numpy()[0, :3].tolist() == [2, 2, 1]
+    by_box = {0.5: scores[0].tolist(), 1.0: scores[1].tolist()}
+    expected = [by_box[float(box[2])] for box in found["detection_boxes"].numpy()[0, :3]]
+    assert found["detection_multiclass_scores"].numpy()[0].tolist() == [*expected, [0, 0, 0], [0, 0, 0]]
+    assert expected[0] != expected[1]

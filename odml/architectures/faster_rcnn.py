@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from odml import anchors, losses, postprocessing, targets
 from odml.architectures.resizing import resize_bilinear
-from odml.backbones.convolutions import BatchNorm, Conv
+from odml.backbones.convolutions import BatchNorm, Conv, slim_scope
 from odml.backbones.resnet_v1 import SCOPES, UNITS, ResNetV1, last_stage
 from odml.config import FasterRCNNConfiguration
 
@@ -19,6 +19,9 @@ STRIDE = 16
 _MEAN = (123.68, 116.779, 103.939)
 _RPN_FILTERS = 512
 _RPN_STDDEV = 0.01
+# Scopes of operations in the frozen graph.
+_FIRST_POSTPROCESSOR = "FirstStagePostprocessor/"
+_SECOND_POSTPROCESSOR = "SecondStagePostprocessor/"
 
 Tensors = dict[str, tf.Tensor]
 
@@ -67,7 +70,9 @@ class FasterRCNN(keras.Model):
 
     def resize(self, images: tf.Tensor) -> tf.Tensor:
         """Resize images [B, H, W, 3] (or one, [H, W, 3]) to the network's input size, float32 0..255."""
-        return resize_bilinear(images, _input_size(tf.shape(images)[-3:-1], self.configuration))
+        with tf.name_scope("Preprocessor/map/"):
+            size = _input_size(tf.shape(images)[-3:-1], self.configuration)
+        return resize_bilinear(images, size)
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> Tensors:
         """Give the raw outputs.
@@ -85,17 +90,20 @@ class FasterRCNN(keras.Model):
         """
         images, sizes = self._prepare(images, sizes)
         outputs, grid = self._first_stage(images, training=training)
-        outputs["anchors"] = tf.clip_by_value(grid / _pixels(sizes), 0.0, 1.0)
-        proposals, count = self._propose(outputs)
-        second = self._second_stage(outputs["rpn_features_to_crop"], self._padded(proposals, images, sizes), training)
+        with tf.name_scope(_FIRST_POSTPROCESSOR):
+            outputs["anchors"] = tf.clip_by_value(grid / _pixels(sizes), 0.0, 1.0)
+            proposals, count = self._propose(outputs)
+            boxes = self._padded(proposals, images, sizes)
+        second = self._second_stage(outputs["rpn_features_to_crop"], boxes, training)
         return outputs | second | {"proposal_boxes_normalized": proposals, "num_proposals": count, "image_sizes": sizes}
 
     def _prepare(self, images: tf.Tensor, sizes: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Give images less the mean, 0 where they are padding, and their sizes."""
         if sizes is None:
             images = self.resize(images)
-            shape = tf.shape(images)
-            return images - _MEAN, tf.tile(shape[None, 1:3], [shape[0], 1])
+            with tf.name_scope("Preprocessor/"):
+                shape = tf.shape(images)
+                return images - _MEAN, tf.tile(shape[None, 1:3], [shape[0], 1])
         shape = tf.shape(images)
         rows = tf.sequence_mask(sizes[:, 0], shape[1])[:, :, None, None]
         columns = tf.sequence_mask(sizes[:, 1], shape[2])[:, None, :, None]
@@ -109,14 +117,16 @@ class FasterRCNN(keras.Model):
         hidden = self.rpn_conv(features)
         with keras.name_scope("FirstStageBoxPredictor"):
             codes, logits = self.rpn_boxes(hidden), self.rpn_classes(hidden)
-        batch, rows, columns = tf.unstack(tf.shape(features)[:3])
-        grid = anchors.grid_anchors(rows, columns, stride=STRIDE, **self.configuration.anchors.model_dump())
-        outputs = {
-            "rpn_features_to_crop": features,
-            "rpn_box_predictor_features": hidden,
-            "rpn_box_encodings": tf.reshape(codes, [batch, -1, 4]),
-            "rpn_objectness_predictions_with_background": tf.reshape(logits, [batch, -1, 2]),
-        }
+        with tf.name_scope("GridAnchorGenerator/"):
+            batch, rows, columns = tf.unstack(tf.shape(features)[:3])
+            grid = anchors.grid_anchors(rows, columns, stride=STRIDE, **self.configuration.anchors.model_dump())
+        with tf.name_scope("FirstStageBoxPredictor/"):
+            outputs = {
+                "rpn_features_to_crop": features,
+                "rpn_box_predictor_features": hidden,
+                "rpn_box_encodings": tf.reshape(codes, [batch, -1, 4]),
+                "rpn_objectness_predictions_with_background": tf.reshape(logits, [batch, -1, 2]),
+            }
         return outputs, grid
 
     def _propose(self, outputs: Mapping[str, tf.Tensor], usable: tf.Tensor | None = None) -> tuple[tf.Tensor, ...]:
@@ -142,21 +152,29 @@ class FasterRCNN(keras.Model):
     def _second_stage(self, features: tf.Tensor, boxes: tf.Tensor, training: bool) -> Tensors:
         """Classify and refine boxes [B, N, 4], 0..1 of the features [B, h, w, c] as a whole."""
         settings = self.configuration.roi
-        batch, count = tf.unstack(tf.shape(boxes)[:2])
-        rows = tf.tile(tf.range(batch)[:, None], [1, count])
-        crops = tf.image.crop_and_resize(
-            features, tf.reshape(boxes, [-1, 4]), tf.reshape(rows, [-1]), [settings.crop_size] * 2
-        )
-        x = tf.nn.max_pool2d(crops, settings.pool_size, settings.pool_size, "VALID")
+        with tf.name_scope("CropAndResize/"):
+            batch, count = tf.unstack(tf.shape(boxes)[:2])
+            rows = tf.tile(tf.range(batch)[:, None], [1, count])
+            crops = tf.image.crop_and_resize(
+                features, tf.reshape(boxes, [-1, 4]), tf.reshape(rows, [-1]), [settings.crop_size] * 2
+            )
+        with tf.name_scope("MaxPool2D/"):
+            x = tf.nn.max_pool2d(crops, settings.pool_size, settings.pool_size, "VALID", name="MaxPool")
         with keras.name_scope("SecondStageFeatureExtractor"), keras.name_scope(self.backbone.name):
             x = tf.cast(self.last_stage(x, training=training), tf.float32)
-        x = tf.reduce_mean(x, axis=[1, 2])  # [B * N, 2048]
+        with tf.name_scope("SecondStageBoxPredictor/"):
+            x = tf.reduce_mean(x, axis=[1, 2], keepdims=True, name="AvgPool")
+            x = tf.reshape(x, [-1, x.shape[-1]], name="Flatten/flatten/Reshape")  # [B * N, 2048]
         with keras.name_scope("SecondStageBoxPredictor"):
             codes, logits = self.boxes(x), self.classes(x)
-        return {
-            "refined_box_encodings": tf.reshape(codes, [batch, count, self.num_classes, 4]),
-            "class_predictions_with_background": tf.reshape(logits, [batch, count, self.num_classes + 1]),
-        }
+        with tf.name_scope("SecondStageBoxPredictor/"):
+            codes = tf.reshape(codes, [-1, self.num_classes, 4])
+            logits = tf.reshape(logits, [-1, 1, self.num_classes + 1])
+        with tf.name_scope(_SECOND_POSTPROCESSOR):
+            return {
+                "refined_box_encodings": tf.reshape(codes, [batch, count, self.num_classes, 4]),
+                "class_predictions_with_background": tf.reshape(logits, [batch, count, self.num_classes + 1]),
+            }
 
     def compute_losses(self, batch: Mapping[str, tf.Tensor], *, training: bool = True) -> Tensors:
         """Give the losses of a batch as named scalars; their sum is what is minimised.
@@ -285,11 +303,15 @@ class FasterRCNN(keras.Model):
         """Give detections under the exported graph's names.
 
         Returns:
-            What ``postprocessing.suppress`` gives, and before suppression ``raw_detection_boxes`` [B, N, 4] (a
+            What ``postprocessing.detections`` gives, and before suppression ``raw_detection_boxes`` [B, N, 4] (a
             proposal's box for its likeliest class; yxyx, 0..1 of the image, not clipped) and ``raw_detection_scores``
             [B, N, C + 1] (0..1, background first).
         """
         outputs = self(images, training=False)
+        with tf.name_scope(_SECOND_POSTPROCESSOR):
+            return self._detections(outputs)
+
+    def _detections(self, outputs: Tensors) -> Tensors:
         proposals = outputs["proposal_boxes_normalized"]
         codes = outputs["refined_box_encodings"]
         boxes = postprocessing.decode(
@@ -298,8 +320,8 @@ class FasterRCNN(keras.Model):
         boxes = tf.reshape(boxes, tf.shape(codes))  # [B, N, C, 4]
         scores = tf.nn.softmax(outputs["class_predictions_with_background"])
         present = tf.sequence_mask(outputs["num_proposals"], tf.shape(proposals)[1], dtype=tf.float32)
-        found = postprocessing.suppress(
-            boxes, scores[..., 1:] * present[..., None], **self.configuration.detection.model_dump()
+        found = postprocessing.detections(
+            boxes, scores * present[..., None], **self.configuration.detection.model_dump()
         )
         # One index a row, not none: TensorFlow 1 gathers along an axis that the indices have.
         likeliest = tf.argmax(scores[..., 1:], axis=-1)[..., None]
@@ -325,7 +347,8 @@ class Dense(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Give [B, units] for x [B, C]."""
-        return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
+        with slim_scope(self):
+            return tf.nn.bias_add(tf.matmul(x, self.kernel), self.bias)
 
 
 def _input_size(size: tf.Tensor, configuration: FasterRCNNConfiguration) -> tf.Tensor:

@@ -59,7 +59,9 @@ class SSD(keras.Model):
 
     def preprocess(self, images: tf.Tensor) -> tf.Tensor:
         """Stretch images [B, H, W, 3] to the network's input size and scale them to -1..1."""
-        return self.resize(images) * (2.0 / 255.0) - 1.0
+        resized = self.resize(images)
+        with tf.name_scope("Preprocessor/"):
+            return resized * (2.0 / 255.0) - 1.0
 
     def call(self, images: tf.Tensor, sizes: tf.Tensor | None = None, training: bool = False) -> dict[str, Any]:
         """Give the raw outputs.
@@ -79,11 +81,12 @@ class SSD(keras.Model):
         predictions = [
             predictor(features) for predictor, features in zip(self.box_predictors, feature_maps, strict=True)
         ]
-        return {
-            "box_encodings": tf.concat([codes for codes, _ in predictions], axis=1),
-            "class_predictions_with_background": tf.concat([logits for _, logits in predictions], axis=1),
-            "feature_maps": feature_maps,
-        }
+        with tf.name_scope(""):  # none, as in the original's graph
+            return {
+                "box_encodings": tf.concat([codes for codes, _ in predictions], axis=1),
+                "class_predictions_with_background": tf.concat([logits for _, logits in predictions], axis=1),
+                "feature_maps": feature_maps,
+            }
 
     def compute_losses(self, batch: Mapping[str, tf.Tensor], *, training: bool = True) -> dict[str, tf.Tensor]:
         """Give the losses of a batch as named scalars; their sum is what is minimised.
@@ -141,14 +144,15 @@ class SSD(keras.Model):
         """Give detections under the exported graph's names.
 
         Returns:
-            What ``postprocessing.suppress`` gives, and before suppression ``raw_detection_boxes`` [B, A, 4] (yxyx, 0..1
-            of the image, not clipped) and ``raw_detection_scores`` [B, A, C + 1] (0..1, background first).
+            What ``postprocessing.detections`` gives, and before suppression ``raw_detection_boxes`` [B, A, 4] (yxyx,
+            0..1 of the image, not clipped) and ``raw_detection_scores`` [B, A, C + 1] (0..1, background first).
         """
         outputs = self(images, training=False)
-        boxes = postprocessing.decode(outputs["box_encodings"], tf.constant(self.anchors))
-        scores = tf.sigmoid(outputs["class_predictions_with_background"])
-        found = postprocessing.suppress(boxes[:, :, None], scores[..., 1:], **self.configuration.detection.model_dump())
-        return found | {"raw_detection_boxes": boxes, "raw_detection_scores": scores}
+        with tf.name_scope("Postprocessor/"):
+            boxes = postprocessing.decode(outputs["box_encodings"], tf.constant(self.anchors))
+            scores = tf.sigmoid(outputs["class_predictions_with_background"])
+            found = postprocessing.detections(boxes[:, :, None], scores, **self.configuration.detection.model_dump())
+            return found | {"raw_detection_boxes": boxes, "raw_detection_scores": scores}
 
 
 class FeatureExtractor(keras.layers.Layer):
@@ -227,9 +231,10 @@ class BoxPredictor(keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Give codes [B, h * w * anchors, 4] and logits [B, h * w * anchors, C + 1] for features [B, h, w, c]."""
-        batch = tf.shape(features)[0]
-        codes = tf.reshape(self.boxes(features), [batch, -1, 4])
-        return codes, tf.reshape(self.classes(features), [batch, -1, self.num_classes + 1])
+        with tf.name_scope(f"{self.name}/"):
+            batch = tf.shape(features)[0]
+            codes = tf.reshape(self.boxes(features), [batch, -1, 4])
+            return codes, tf.reshape(self.classes(features), [batch, -1, self.num_classes + 1])
 
 
 def feature_map_grids(image_size: tuple[int, int], count: int) -> list[tuple[int, int]]:

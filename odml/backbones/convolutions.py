@@ -1,7 +1,8 @@
 """slim's convolution: no bias, batch normalisation, an activation; scopes and variables are named as slim's.
 
-A path such as ``FeatureExtractor/MobilenetV2/Conv/BatchNorm/gamma`` is thus the same in a 2018 checkpoint, in ours
-and in the frozen graph, and no table has to translate it.
+A path such as ``FeatureExtractor/MobilenetV2/Conv/BatchNorm/gamma`` is thus the same in a 2018 checkpoint and in ours,
+and no table has to translate it. Operations stand in the same scopes (``slim_scope``), where programs that read frozen
+graphs look for them.
 
 Under a Keras policy of mixed precision features have 16 bits. Normalisation is worked out in 32, folded kernels too:
 its variables, and the kernels before it, are not cast when they are read (``autocast``).
@@ -15,6 +16,14 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+
+def slim_scope(layer: keras.layers.Layer) -> tf.name_scope:
+    """Open the scope that a layer of a network, one with a ``build``, has in slim: its path without the network's name.
+
+    Keras opens a scope for each call too, but TensorFlow numbers what is opened twice (``Conv_1``).
+    """
+    return tf.name_scope(f"{layer.path.partition('/')[2]}/")
 
 
 class BatchNorm(keras.layers.Layer):
@@ -104,12 +113,13 @@ class ConvBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), filters] for x [B, H, W, C]."""
-        if self.batch_norm.is_fixed(training):
-            scale, shift = self.batch_norm.fold()
-            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), tf.cast(shift, x.dtype))
-        else:
-            x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
-        return x if self.activation is None else self.activation(x)
+        with slim_scope(self):
+            if self.batch_norm.is_fixed(training):
+                scale, shift = self.batch_norm.fold()
+                x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale), tf.cast(shift, x.dtype))
+            else:
+                x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
+            return x if self.activation is None else self.activation(x)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if self.margin:
@@ -140,12 +150,13 @@ class DepthwiseConvBN(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), C] for x [B, H, W, C]."""
-        if self.batch_norm.is_fixed(training):
-            scale, shift = self.batch_norm.fold()
-            x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), tf.cast(shift, x.dtype))
-        else:
-            x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
-        return tf.nn.relu6(x)
+        with slim_scope(self):
+            if self.batch_norm.is_fixed(training):
+                scale, shift = self.batch_norm.fold()
+                x = tf.nn.bias_add(self._convolve(x, self.kernel.value * scale[:, None]), tf.cast(shift, x.dtype))
+            else:
+                x = self.batch_norm(self._convolve(x, self.kernel.value), training=training)
+            return tf.nn.relu6(x)
 
     def _convolve(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(kernel, x.dtype)
@@ -178,8 +189,9 @@ class Conv(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Give [B, H, W, filters] for x [B, H, W, C]."""
-        x = tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
-        return x if self.activation is None else self.activation(x)
+        with slim_scope(self):
+            x = tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
+            return x if self.activation is None else self.activation(x)
 
 
 def _initializer(stddev: float | None) -> keras.initializers.Initializer:

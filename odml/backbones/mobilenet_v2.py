@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN
+from odml.backbones.convolutions import BatchNorm, ConvBN, DepthwiseConvBN, slim_scope
 
 # Channels of the first convolution, of the inverted residuals, and of the last convolution.
 _DEPTHS = (32, 16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320, 1280)
@@ -50,7 +50,10 @@ class InvertedResidual(keras.layers.Layer):
         """Give the block's output and its expansion (x itself if it has none)."""
         expansion = x if self.expand is None else self.expand(x, training=training)
         y = self.project(self.depthwise(expansion, training=training), training=training)
-        return (x + y if self.adds_input else y), expansion
+        if not self.adds_input:
+            return y, expansion
+        with slim_scope(self):
+            return x + y, expansion
 
 
 class MobileNetV2(keras.layers.Layer):

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from odml.backbones.convolutions import BatchNorm, ConvBN
+from odml.backbones.convolutions import BatchNorm, ConvBN, slim_scope
 
 # Bottlenecks of each of the four stages.
 UNITS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -60,13 +60,14 @@ class Bottleneck(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), 4 * depth] for x [B, H, W, C]."""
-        if self.shortcut is not None:
-            shortcut = self.shortcut(x, training=training)
-        else:
-            # Every second pixel, as slim's `subsample`.
-            shortcut = x if self.stride == 1 else tf.nn.max_pool2d(x, 1, self.stride, "VALID")
-        y = self.conv2(self.conv1(x, training=training), training=training)
-        return tf.nn.relu(shortcut + self.conv3(y, training=training))
+        with slim_scope(self):
+            if self.shortcut is not None:
+                shortcut = self.shortcut(x, training=training)
+            else:
+                # Every second pixel, as slim's `subsample`.
+                shortcut = x if self.stride == 1 else tf.nn.max_pool2d(x, 1, self.stride, "VALID", name="shortcut")
+            y = self.conv2(self.conv1(x, training=training), training=training)
+            return tf.nn.relu(shortcut + self.conv3(y, training=training))
 
 
 class Stage(keras.layers.Layer):
@@ -109,6 +110,9 @@ class ResNetV1(keras.layers.Layer):
             for number, (depth, count, stride) in enumerate(zip((64, 128, 256), units, (2, 2, 1), strict=True), start=1)
         ]
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called; Keras gives a path (``slim_scope``) to what has this."""
+
     def freeze(self, stages: int) -> None:
         """Keep the first convolution and so many stages from being trained; 0 freezes nothing."""
         frozen: list[keras.layers.Layer] = [self.conv1, *self.stages[:stages]] if stages else []
@@ -117,7 +121,9 @@ class ResNetV1(keras.layers.Layer):
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give the features [B, ceil(H / 16), ceil(W / 16), 1024]."""
-        x = tf.nn.max_pool2d(self.conv1(x, training=training), 3, 2, "SAME")
+        x = self.conv1(x, training=training)
+        with slim_scope(self):
+            x = tf.nn.max_pool2d(x, 3, 2, "SAME", name="pool1/MaxPool")
         for stage in self.stages:
             x = stage(x, training=training)
         return x

@@ -22,7 +22,7 @@ LABEL_MAP = LabelMap(("a", "b", "c"))
 PROPOSALS, DETECTIONS = 20, 15
 NAMES = (
     *("num_detections", "detection_boxes", "detection_scores", "detection_classes"),
-    *("raw_detection_boxes", "raw_detection_scores"),
+    *("raw_detection_boxes", "raw_detection_scores", "detection_multiclass_scores"),
 )
 
 
@@ -97,6 +97,7 @@ def test_plain_session_detects_in_batches_and_pictures_of_any_size(frozen, expec
         "detection_classes": (2, DETECTIONS),
         "raw_detection_boxes": (2, PROPOSALS, 4),
         "raw_detection_scores": (2, PROPOSALS, 4),
+        "detection_multiclass_scores": (2, DETECTIONS, 4),
     }
 
 
@@ -127,6 +128,35 @@ def test_graph_has_only_what_old_readers_know(frozen):
     operations = {node.op for node in frozen.node}
     assert not operations & {"Enter", "Switch", "While", "StatelessWhile", "PartitionedCall"}
     assert [node.name for node in frozen.node if node.op == "Placeholder"] == ["image_tensor"]
+
+
+def test_operations_stand_where_the_original_has_them(frozen):
+    names = {node.name: node.op for node in frozen.node if node.op != "Const"}
+    first, second = "FirstStageFeatureExtractor/resnet_v1_50", "SecondStageFeatureExtractor/resnet_v1_50"
+    expected = {
+        "Preprocessor/sub": "Sub",
+        f"{first}/conv1/Conv2D": "Conv2D",
+        f"{first}/pool1/MaxPool": "MaxPool",
+        f"{first}/block3/unit_6/bottleneck_v1/conv3/BiasAdd": "BiasAdd",
+        f"{first}/block3/unit_6/bottleneck_v1/Relu": "Relu",
+        "Conv/Relu6": "Relu6",
+        "FirstStageBoxPredictor/BoxEncodingPredictor/BiasAdd": "BiasAdd",
+        "FirstStageBoxPredictor/ClassPredictor/BiasAdd": "BiasAdd",
+        "CropAndResize/CropAndResize": "CropAndResize",
+        "MaxPool2D/MaxPool": "MaxPool",
+        f"{second}/block4/unit_3/bottleneck_v1/add": "AddV2",
+        "SecondStageBoxPredictor/AvgPool": "Mean",
+        "SecondStageBoxPredictor/Flatten/flatten/Reshape": "Reshape",
+        "SecondStageBoxPredictor/BoxEncodingPredictor/MatMul": "MatMul",
+        "SecondStageBoxPredictor/Reshape": "Reshape",
+        "SecondStageBoxPredictor/Reshape_1": "Reshape",
+    }
+    assert {name: names.get(name) for name in expected} == expected
+    assert {name.split("/")[0] for name in names} == {
+        *("image_tensor", "Preprocessor", "FirstStageFeatureExtractor", "Conv", "FirstStageBoxPredictor"),
+        *("GridAnchorGenerator", "FirstStagePostprocessor", "CropAndResize", "MaxPool2D"),
+        *("SecondStageFeatureExtractor", "SecondStageBoxPredictor", "SecondStagePostprocessor", *NAMES),
+    }
 
 
 def test_gathering_stays_within_what_tensorflow_1_can(frozen):
