@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from odml import batches, drawing, evaluation, prediction, records
+from entrypoints.evaluation_report import log_report
+from odml import batches, drawing, evaluation, prediction, records, report
 from odml.errors import RecordError
 from odml.structures import Detections
 
@@ -21,27 +22,41 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 8
 DRAWN_SCORE = 0.3
+# What the names of metrics and pictures begin with, by the side of the split that is measured.
+PREFIXES = {"val": "eval", "test": "test"}
 
 
 class Evaluator:
-    """Measures a network on the validation records, and logs metrics and pictures to a run.
+    """Measures a network on one side of a data set's split, and logs metrics and pictures to a run.
 
     Args:
         label_map: the network's.
         examples: how many records to take, -1 for all.
         pictures: how many of the first pictures are drawn, ground truth beside detections.
+        side: "val" or "test".
     Raises:
-        RecordError: no validation records, or classes that are not the network's.
+        RecordError: no records on that side, or classes that are not the network's.
     """
 
     def __init__(
-        self, run: Run, model: Architecture, dataset: Dataset, *, label_map: LabelMap, examples: int, pictures: int = 4
+        self,
+        run: Run,
+        model: Architecture,
+        dataset: Dataset,
+        *,
+        label_map: LabelMap,
+        examples: int,
+        pictures: int = 4,
+        side: str = "val",
     ):
-        _require_validation_records(dataset)
+        _require_records(dataset, side)
         require_same_classes(dataset, label_map)
         self._run = run
         self._dataset = dataset
-        self._examples = dataset.val_examples if examples < 0 else min(examples, dataset.val_examples)
+        self._prefix = PREFIXES[side]
+        self._records = dataset.records_of(side)
+        there = dataset.examples_of(side)
+        self._examples = there if examples < 0 else min(examples, there)
         # Among others of its batch a smaller image is padded, and padding changes its scores.
         self._batch_size = BATCH_SIZE if model.fixed_size else 1
         self._resize = model.resize
@@ -50,14 +65,36 @@ class Evaluator:
             input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")],
             autograph=False,
         )
-        self._images = [image.numpy() for image in batches.read_images(dataset.val_records, pictures)]
+        self._images = [image.numpy() for image in batches.read_images(self._records, pictures)]
 
-    def evaluate(self, step: int) -> evaluation.Evaluation:
-        """Measure the network as it is now; log ``eval/...`` metrics and pictures under the step."""
+    def evaluate(self, step: int) -> evaluation.Analysis:
+        """Measure the network as it is now; log ``eval/...`` or ``test/...`` metrics and pictures under the step."""
+        analysis, *_ = self._measure(step, self._detect)
+        return analysis
+
+    def report(self, step: int, *, title: str, facts: Mapping[str, str]) -> evaluation.Analysis:
+        """Do as ``evaluate`` does, and log the speed and the report of the evaluation too.
+
+        Args:
+            title: what the page calls what is measured.
+            facts: what else its head says, by name.
+        """
+        timed = report.Timed(self._detect)
+        analysis, annotations, detections = self._measure(step, timed)
+        speed = timed.speed()
+        if speed:
+            self._run.log_metrics({f"{self._prefix}/{name}": value for name, value in speed.metrics().items()}, step)
+        images = batches.read_images_at(self._records, [each.picture for each in analysis.worst])
+        log_report(self._run, analysis, annotations, detections, images, title=title, facts=facts, speed=speed)
+        return analysis
+
+    def _measure(
+        self, step: int, detect: prediction.Detect
+    ) -> tuple[evaluation.Analysis, list[Annotation], list[Detections]]:
         annotations, detections = prediction.predict(
-            self._detect,
+            detect,
             batches.evaluation_batches(
-                self._dataset.val_records,
+                self._records,
                 self._dataset.label_map,
                 batch_size=self._batch_size,
                 resize=self._resize,
@@ -66,16 +103,16 @@ class Evaluator:
             self._dataset.label_map,
             examples=self._examples,
         )
-        result = evaluation.evaluate(annotations, detections, self._dataset.label_map)
-        metrics = result.metrics | result.class_metrics()
-        self._run.log_metrics({f"eval/{name}": value for name, value in metrics.items()}, step)
+        analysis = evaluation.analyse(annotations, detections, self._dataset.label_map)
+        metrics = analysis.metrics() | analysis.class_metrics()
+        self._run.log_metrics({f"{self._prefix}/{name}": value for name, value in metrics.items()}, step)
         self._log_pictures(annotations, detections, step)
-        return result
+        return analysis, annotations, detections
 
     def begin(self) -> None:
         """Log the pictures at step 0, with nothing found yet: without them the UI's sliders begin at an empty card."""
         annotations = itertools.islice(
-            records.read_annotations(self._dataset.val_records, self._dataset.label_map), len(self._images)
+            records.read_annotations(self._records, self._dataset.label_map), len(self._images)
         )
         nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
         self._log_pictures(list(annotations), [nothing] * len(self._images), 0)
@@ -87,12 +124,17 @@ class Evaluator:
                 drawing.draw_annotation(image, annotation, self._dataset.label_map),
                 drawing.draw_detections(image, found.best(score_threshold=DRAWN_SCORE), self._dataset.label_map),
             )
-            self._run.log_image(np.asarray(picture), key=f"eval/image_{number}", step=step)
+            self._run.log_image(np.asarray(picture), key=f"{self._prefix}/image_{number}", step=step)
 
 
-def _require_validation_records(dataset: Dataset) -> None:
-    if not dataset.val_examples:
+def _require_records(dataset: Dataset, side: str) -> None:
+    if side == "val" and not dataset.val_examples:
         raise RecordError(f"{dataset.folder}: has no validation records; prepare it with a val_split above 0")
+    if not dataset.examples_of(side):
+        raise RecordError(
+            f"{dataset.folder}: has no test records; prepare it with a test_split above 0, or from data that bring a "
+            "split into train, val and test"
+        )
 
 
 def require_same_classes(dataset: Dataset, label_map: LabelMap) -> None:

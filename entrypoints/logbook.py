@@ -53,7 +53,8 @@ class Logbook:
         """Measure the network; without validation records there is nothing to measure."""
         if self._evaluator is None:
             return {}
-        metrics = self._evaluator.evaluate(step).metrics
-        shown = ", ".join(f"{name.removeprefix('coco/')} {metrics[name]:.3f}" for name in metrics if "mAP" in name)
+        metrics = self._evaluator.evaluate(step).metrics()
+        scores = [name for name in metrics if name.startswith("coco/mAP")]
+        shown = ", ".join(f"{name.removeprefix('coco/')} {metrics[name]:.3f}" for name in scores)
         logger.info("step %d: %s", step, shown or "no objects to find")
         return {f"eval/{name}": value for name, value in metrics.items()}

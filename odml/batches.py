@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from odml import augmentation
@@ -148,6 +149,16 @@ def evaluation_batches(
 def read_images(records: Sequence[Path | str], examples: int) -> list[tf.Tensor]:
     """Decode the first pictures of the records, uint8 [H, W, 3] in their original sizes."""
     return [_decode(parse_example(serialized)["encoded"]) for serialized in _read(records).take(examples)]
+
+
+def read_images_at(records: Sequence[Path | str], places: Sequence[int]) -> Iterator[np.ndarray]:
+    """Decode the pictures at places of the records, counted from 0, in their order: uint8 [H, W, 3], one at a time."""
+    if not places:
+        return
+    wanted = tf.constant(sorted(places), tf.int64)
+    examples = _read(records).take(max(places) + 1).enumerate()
+    for _, serialized in examples.filter(lambda place, _: tf.reduce_any(wanted == place)):
+        yield _decode(parse_example(serialized)["encoded"]).numpy()
 
 
 @contextmanager

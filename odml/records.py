@@ -54,6 +54,14 @@ class Dataset:
     test_records: tuple[Path | str, ...] = ()
     test_examples: int = 0
 
+    def records_of(self, side: str) -> tuple[Path | str, ...]:
+        """Give the files of "train", "val" or "test"."""
+        return {"train": self.train_records, "val": self.val_records, "test": self.test_records}[side]
+
+    def examples_of(self, side: str) -> int:
+        """Say how many examples "train", "val" or "test" has."""
+        return {"train": self.train_examples, "val": self.val_examples, "test": self.test_examples}[side]
+
 
 def open_dataset(folder: Path) -> Dataset:
     """Read what a folder of records holds, or one that describes records which lie in another place.
@@ -80,7 +88,8 @@ def open_dataset(folder: Path) -> Dataset:
         files = {side: _find_records(description, side, path) for side in (SIDES if has_test else SIDES[:2])}
     else:
         files = foreign_records.find_records(folder)
-    if not {"digest", "train_examples", "val_examples"} <= description.keys():
+    counted = {f"{side}_examples" for side in files if side != "test" or files[side]}
+    if not {"digest", *counted} <= description.keys():
         description = _completed(description, foreign_records.examine_records(files, label_map), path)
     return Dataset(
         folder=folder,

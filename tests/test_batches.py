@@ -10,7 +10,14 @@ import tensorflow as tf
 from PIL import Image
 
 from odml import batches as batches_module
-from odml.batches import batch_sources, evaluation_batches, naming_damage, read_images, training_batches
+from odml.batches import (
+    batch_sources,
+    evaluation_batches,
+    naming_damage,
+    read_images,
+    read_images_at,
+    training_batches,
+)
 from odml.config import Augmentation
 from odml.errors import RecordError
 from odml.images import read_image
@@ -394,3 +401,11 @@ def test_error_of_something_else_goes_on(dataset):
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="shapes do not fit"):
         work()
+
+
+def test_pictures_at_places_come_in_the_order_of_the_records(tmp_path):
+    sizes = [(20, 10), (30, 12), (40, 14), (50, 16)]
+    examples = [tiny.serialize([], width=width, height=height) for width, height in sizes]
+    dataset = tiny.write_dataset(tmp_path / "dataset", train=[], val=examples)
+    assert [image.shape for image in read_images_at(dataset.val_records, [3, 1])] == [(12, 30, 3), (16, 50, 3)]
+    assert list(read_images_at(dataset.val_records, [])) == []

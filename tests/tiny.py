@@ -83,18 +83,17 @@ def serialize(
     )
 
 
-def write_dataset(folder: Path, *, train: Sequence[bytes], val: Sequence[bytes] = ()) -> Dataset:
+def write_dataset(
+    folder: Path, *, train: Sequence[bytes], val: Sequence[bytes] = (), test: Sequence[bytes] = ()
+) -> Dataset:
     """Write examples as ``prepare`` leaves them."""
     folder.mkdir(parents=True)
-    for name, examples in (("train", train), ("val", val)):
-        records.write_records(examples, folder, name, count=len(examples), max_file_size=0)
-    description = {
+    description: dict[str, Any] = {
         "name": "tiny",
-        "digest": hashlib.sha256(b"".join([*train, *val])).hexdigest(),
-        "train_examples": len(train),
-        "val_examples": len(val),
-        "train_records": "train-*.tfrecord",
-        "val_records": "val-*.tfrecord",
+        "digest": hashlib.sha256(b"".join([*train, *val, *test])).hexdigest(),
     }
+    for name, examples in {"train": train, "val": val, **({"test": test} if test else {})}.items():
+        records.write_records(examples, folder, name, count=len(examples), max_file_size=0)
+        description |= {f"{name}_examples": len(examples), f"{name}_records": f"{name}-*.tfrecord"}
     records.write_description(folder, LABEL_MAP, description)
     return records.open_dataset(folder)

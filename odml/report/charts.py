@@ -118,7 +118,8 @@ def _curves(axes: Axes, analysis: Analysis, x: np.ndarray, y: Callable[[Curves],
 
 def _confusion(axes: Axes, analysis: Analysis) -> None:
     matrix, names = analysis.confusion, [*analysis.label_map.names, "background"]
-    totals = matrix.sum(axis=1, keepdims=True)
+    totals = np.broadcast_to(matrix.sum(axis=1, keepdims=True), matrix.shape).copy()
+    totals[-1] = matrix.sum(axis=0)  # how many false alarms there are says nothing, without the right ones
     shares = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     if len(names) <= _NUMBERED_CELLS:
@@ -135,7 +136,8 @@ def _confusion(axes: Axes, analysis: Analysis) -> None:
                 _set_font(text, name)
     axes.set_xlabel("detected as")
     axes.set_ylabel("ground truth")
-    axes.set_title(f"Confusion from score {analysis.score_threshold:.3g} on (colour: share of the row)")
+    axes.figure.supxlabel("colour: share of the objects; of background: of the detections", fontsize=8, color=_INK)
+    axes.set_title(f"Confusion from score {analysis.score_threshold:.3g} on")
 
 
 def _errors(axes: Axes, analysis: Analysis) -> None:

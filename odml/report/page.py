@@ -64,9 +64,10 @@ def _advice(analysis: Analysis) -> Iterator[str]:
     elif not best:
         yield "No object was found: train longer, or look at the pictures below."
     else:
+        mean = " (mean of the classes)" if sum(map(bool, analysis.curves)) > 1 else ""
         yield (
             f"A score threshold of {best.threshold:.3g} balances misses and false alarms best: {best.precision:.0%} of "
-            f"what is then detected is right, and {best.recall:.0%} of the objects are found (mean of the classes)."
+            f"what is then detected is right, and {best.recall:.0%} of the objects are found{mean}."
         )
     costly = max(analysis.errors, key=lambda each: each.lost, default=None)
     if costly and costly.share:
