@@ -181,7 +181,7 @@ def test_a_spark_job_whose_workers_cannot_work_is_an_error():
     with spark("local[1]") as engine, pytest.raises(RecordError) as error:
         next(engine(operator.neg, [1], worth=1))
     assert str(error.value) == (
-        "engine: the Spark job failed (TypeError: neg() takes no keyword arguments); Spark's log tells more"
+        "engine: the Spark job failed (TypeError: _operator.neg() takes no keyword arguments); Spark's log tells more"
     )
 
 
