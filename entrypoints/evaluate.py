@@ -45,7 +45,7 @@ def evaluate(trained_model: str, step: str | int, dataset: str, split: str, eval
         source = dataset or trained.get("odml.input.dataset", "")
         data = records.open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
         model, label_map, found_step = checkpoints.load(folder, step)
-        named = trained.get("odml.model", model.name)
+        named = trained.get("odml.model", str(model.name))
         run.tag("odml.model", named)
         run.tag("odml.step", found_step)
         run.tag("odml.split", split)
@@ -57,12 +57,7 @@ def evaluate(trained_model: str, step: str | int, dataset: str, split: str, eval
                 run, model, data, label_map=label_map, examples=eval_examples, pictures=PICTURES, side=split
             )
             measured = f"{data.name or data.folder}, {CONTEXTS[split]}"
-            facts = {
-                "model": trained.get("odml.model", model.name),
-                "step": str(found_step),
-                "data": data.digest[:12],
-                "run": run.id,
-            }
+            facts = {"model": named, "step": str(found_step), "data": data.digest[:12], "run": run.id}
             analysis = evaluator.report(found_step, title=measured, facts=facts)
     click.echo(f"step {found_step} on {measured}:\n\n{analysis.evaluation.summary()}\n")
     click.echo(f"report: {run.artifact_uri}/evaluation/report.html")
