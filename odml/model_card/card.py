@@ -35,22 +35,29 @@ _METRICS = {
     "coco/AR_100": "AR@100",
     "F1": "F1 at one threshold for all classes",
 }
+_CLASS_METRICS = ("AP", "score_threshold")
 
 
 @dataclass(frozen=True)
 class Facts:
     """What an export folder does not say itself.
 
-    ``metrics`` are those of the checkpoint on validation images under the names of ``Analysis.metrics`` and
-    ``class_metrics`` (``coco/mAP``, ``per_class/score_threshold/NAME``), empty if it was not evaluated.
+    ``data`` is what people call the training's data, ``training`` the run. ``metrics`` are those of the checkpoint on
+    validation images under the names that ``card_metrics`` gives, empty if it was not evaluated.
     """
 
     model: str
     step: int
-    data_name: str = ""
+    data: str = ""
     data_digest: str = ""
     training: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def card_metrics(label_map: LabelMap) -> list[str]:
+    """Name the metrics of an evaluation that a card can tell of."""
+    of_classes = [f"per_class/{kind}/{name}" for name in label_map.names for kind in _CLASS_METRICS]
+    return [*_METRICS, "score_threshold", *of_classes]
 
 
 def write_card(folder: Path, facts: Facts, label_map: LabelMap) -> Path:
@@ -82,7 +89,7 @@ def write_card(folder: Path, facts: Facts, label_map: LabelMap) -> Path:
 
 
 def _class_row(number: int, name: str, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    figures = (metrics.get(f"per_class/{kind}/{name}") for kind in ("AP", "score_threshold"))
+    figures = (metrics.get(f"per_class/{kind}/{name}") for kind in _CLASS_METRICS)
     return (str(number), name, *map(_shown, figures))
 
 

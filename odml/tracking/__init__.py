@@ -24,7 +24,17 @@ from odml.tracking.last_words import end_at_once
 from odml.tracking.ongoing import OngoingRun, ongoing_run, ongoing_runs
 from odml.tracking.projects import child_run
 from odml.tracking.registry import logged_model, register_model
-from odml.tracking.runs import Run, artifact_uri, given_run, input_folder, is_run_id, run_metrics, run_tags, start_run
+from odml.tracking.runs import (
+    Run,
+    artifact_uri,
+    given_run,
+    input_folder,
+    is_run_id,
+    metrics_at,
+    run_metrics,
+    run_tags,
+    start_run,
+)
 from odml.tracking.stores import open_registry, open_store
 
 __all__ = [
@@ -39,6 +49,7 @@ __all__ = [
     "input_folder",
     "is_run_id",
     "logged_model",
+    "metrics_at",
     "ongoing_run",
     "ongoing_runs",
     "open_registry",

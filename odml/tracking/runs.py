@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -301,6 +301,17 @@ def is_run_id(text: str) -> bool:
 def run_metrics(run_id: str) -> dict[str, float]:
     """Give the last value of each of a run's metrics."""
     return dict(MlflowClient().get_run(run_id).data.metrics)
+
+
+def metrics_at(run_id: str, names: Iterable[str], step: int) -> dict[str, float]:
+    """Give those of the metrics, by these names, that the run has at a step; the last value of several."""
+    client = MlflowClient()
+    found = {}
+    for name in names:
+        for metric in client.get_metric_history(run_id, mlflow_name(name)):
+            if metric.step == step:
+                found[name] = metric.value
+    return found
 
 
 def _start(operation: str, model: str | None) -> mlflow.entities.Run:

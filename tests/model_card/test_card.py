@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from odml.model_card import Facts, write_card
+from odml.model_card import Facts, card_metrics, write_card
 from odml.structures import LabelMap
 
 PETS = LabelMap(("cat", "sea_lion|walrus"))
@@ -39,7 +39,7 @@ def rows(card: str) -> list[list[str]]:
 
 
 def test_card_tells_the_data_the_scores_and_the_thresholds(graph):
-    facts = Facts("ssd", 900, data_name="pets", data_digest="abc", training="run 12", metrics=METRICS)
+    facts = Facts("ssd", 900, data="pets", data_digest="abc", training="run 12", metrics=METRICS)
     card = write_card(graph, facts, PETS).read_text()
     assert card.startswith("# ssd: a detector of 2 classes\n")
     assert "Step 900 of a training (run 12)" in card
@@ -86,6 +86,10 @@ def test_card_shows_how_to_call_the_forms_that_are_there(graph):
     assert 'Interpreter("model_int8.tflite")' in card
     assert 'InferenceSession("model.onnx")' in card
     assert "README.md" not in card  # an older card is not one of the forms
+
+
+def test_metrics_that_a_card_tells_of_have_the_names_of_an_evaluation():
+    assert set(METRICS) <= set(card_metrics(PETS))
 
 
 def test_programs_of_the_card_are_python(graph):
