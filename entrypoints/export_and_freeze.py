@@ -19,6 +19,7 @@ from entrypoints.options import (
 )
 
 if TYPE_CHECKING:
+    from odml.model_card import Facts
     from odml.records import Dataset
     from odml.structures import LabelMap
     from odml.tracking import Run
@@ -37,6 +38,7 @@ def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset:
     choose(gpus)
     from odml import checkpoints
     from odml.export import export
+    from odml.model_card import write_card
     from odml.serving import log_detector
     from odml.tflite import parse_forms, require_convertible, write
     from odml.tracking import start_run
@@ -72,6 +74,7 @@ def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset:
                 run.log_metrics(
                     {f"export/tflite_{form}_{name}_difference": value for name, value in vars(found).items()}
                 )
+        write_card(graph, _facts(run, tags, label_map), label_map)
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}
         model_uri = log_detector(graph, classes=label_map.names, metadata=tags | training_run)
@@ -92,6 +95,29 @@ def _pictures(run: Run, dataset: str, forms: Sequence[str], label_map: LabelMap)
     found = open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
     require_same_classes(found, label_map)
     return found
+
+
+def _facts(run: Run, tags: dict[str, str], label_map: LabelMap) -> Facts:
+    """Say of the card what the training and its newest evaluation tell, or else the training's own evaluation."""
+    from odml import tracking
+    from odml.model_card import Facts, card_metrics
+
+    training, step = run.input_run("trained_model"), int(tags["odml.step"])
+    metrics = {}
+    if training:
+        same = {"odml.input.trained_model": training, "odml.step": str(step), "odml.split": "val"}
+        measured = run.latest("evaluate", tags=same) or training
+        names = {f"eval/{name}": name for name in card_metrics(label_map)}
+        metrics = {names[name]: value for name, value in tracking.metrics_at(measured, names, step).items()}
+    data = run.input_tags("trained_model").get("odml.input.dataset", "")
+    return Facts(
+        model=tags.get("odml.model", "detector"),
+        step=step,
+        data=f"run {data}" if tracking.is_run_id(data) else Path(data).name,
+        data_digest=tags.get("odml.data.digest", ""),
+        training=f"run {training}" if training else "",
+        metrics=metrics,
+    )
 
 
 def _copied(training_tags: dict[str, str]) -> dict[str, str]:

@@ -109,6 +109,21 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
     assert (metadata["odml.step"], metadata["odml.training_run"]) == ("20", training_run)
 
 
+def test_card_has_what_the_training_measured_of_the_step(training_run: str):
+    client = mlflow.MlflowClient()
+    for step, score in ((10, 0.25), (20, 0.5)):
+        client.log_metric(training_run, "eval/coco/mAP", score, step=step)
+        client.log_metric(training_run, "eval/per_class/score_threshold/dog", score / 2, step=step)
+    assert run("--step", "10").exit_code == 0
+    found = latest_run()
+    card = Path(found.info.artifact_uri, "graph", "README.md").read_text()
+    assert f"Step 10 of a training (run {training_run})" in card
+    assert "| mAP (IoU .50 to .95) | 0.250 |" in card
+    assert "| 2 | dog | n/a | 0.125 |" in card
+    assert "| digest of the data | abc |" in card
+    assert "| `frozen_inference_graph.pb` |" in card
+
+
 def test_a_registered_model_detects(training_run: str, tmp_path: Path):
     assert run("--step", "10").exit_code == 0
     assert latest_run().data.tags["odml.step"] == "10"
