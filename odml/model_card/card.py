@@ -106,6 +106,8 @@ def _forms(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 

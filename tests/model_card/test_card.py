@@ -71,7 +71,7 @@ def test_files_that_belong_together_are_one_row_with_their_size(graph):
         ["`frozen_inference_graph.pb`", "2.5 MB"],
         ["`saved_model`", "1.5 MB"],
         ["`model.ckpt`", "3.0 kB"],
-        ["`labels.pbtxt`", "0.3 kB"],
+        ["`labels.pbtxt`", "300 B"],
         ["`extra.txt`", "0.2 MB"],
     ]
 
