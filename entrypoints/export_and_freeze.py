@@ -74,7 +74,7 @@ def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset:
                 run.log_metrics(
                     {f"export/tflite_{form}_{name}_difference": value for name, value in vars(found).items()}
                 )
-        write_card(graph, _facts(run, tags, label_map), label_map)
+        write_card(graph, _facts(run, {"odml.model": network.name} | tags, label_map), label_map)
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}
         model_uri = log_detector(graph, classes=label_map.names, metadata=tags | training_run)
@@ -111,7 +111,7 @@ def _facts(run: Run, tags: dict[str, str], label_map: LabelMap) -> Facts:
         metrics = {names[name]: value for name, value in tracking.metrics_at(measured, names, step).items()}
     data = run.input_tags("trained_model").get("odml.input.dataset", "")
     return Facts(
-        model=tags.get("odml.model", "detector"),
+        model=tags["odml.model"],
         step=step,
         data=f"run {data}" if tracking.is_run_id(data) else Path(data).name,
         data_digest=tags.get("odml.data.digest", ""),
