@@ -164,11 +164,11 @@ def _calibration(axes: Axes, analysis: Analysis) -> None:
     axes.plot(calibration.scores[there], calibration.precision[there], "o-", color=_BLUE, label="detections")
     axes.plot([0, 1], [0, 1], "--", color=_RED, linewidth=1, label="a score that is the precision")
     for edge, count in zip(edges[there], calibration.counts[there], strict=True):
-        axes.text(edge + 0.5 / BINS, 0.015, str(count), ha="center", fontsize=8, color=_INK)
+        axes.text(edge + 0.5 / BINS, 1.03, str(count), ha="center", fontsize=8, color=_INK)
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.1)
     axes.set_title(f"Precision of the detections with a score (calibration error {calibration.error:.3f})")
-    axes.set_xlabel("score (below: detections)")
+    axes.set_xlabel("score (above: detections)")
     axes.set_ylabel("precision")
     axes.figure.legend(frameon=False, loc="outside lower center", ncols=2)
 
