@@ -22,6 +22,8 @@ def write_predictions(path: Path, detections: Iterable[Detections]) -> None:
 def write_ground_truth(path: Path, annotations: Sequence[Annotation], label_map: LabelMap) -> None:
     """Write COCO instances of the pictures in the same order.
 
+    Each object has its box as ``segmentation`` too, without which TIDE does not read it.
+
     COCO knows no difficult objects: they are crowds here, as those need not be found either, with ``difficult`` beside
     it. pycocotools then takes their overlap for a crowd's, and its numbers can differ a little from ours.
     """
@@ -58,10 +60,15 @@ def _objects(annotations: Sequence[Annotation], label_map: LabelMap) -> Iterator
                 "image_id": image_id,
                 "category_id": label_map.id_of(name),
                 "bbox": box,
+                "segmentation": [_outline(*box)],
                 "area": box[2] * box[3],
                 "iscrowd": int(difficult or crowd),
                 "difficult": int(difficult),
             }
+
+
+def _outline(x: float, y: float, width: float, height: float) -> list[float]:
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:

@@ -39,6 +39,7 @@ def test_ground_truth_has_pictures_classes_and_flags(tmp_path):
         "image_id": 1,
         "category_id": 1,
         "bbox": [1.0, 2.0, 10.0, 20.0],
+        "segmentation": [[1.0, 2.0, 11.0, 2.0, 11.0, 22.0, 1.0, 22.0]],
         "area": 200.0,
         "iscrowd": 0,
         "difficult": 0,
