@@ -15,7 +15,7 @@ from tests.pets import CAT, annotation, detections, random_set
 
 
 class Scorer(COCOeval):
-    """pycocotools on objects in memory: all that need not be found comes as a crowd, but only crowds overlap like one."""
+    """pycocotools on objects in memory: what need not be found comes as a crowd, but only crowds overlap like one."""
 
     def __init__(self, annotations, found, label_map):
         super().__init__(iouType="bbox")
