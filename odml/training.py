@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import keras
 import psutil
@@ -261,41 +261,27 @@ def make_optimizer(recipe: Training, model: Architecture, *, steps: int | None) 
 
     For mixed_float16, whose small gradients would vanish, it scales the loss by as much as the gradients bear; a step
     whose gradients overflow changes no weight (Micikevicius et al. 2018, 3.2).
+
+    Call it in the scope of the strategy. What it is to be given by each replica is the gradient of the whole batch,
+    divided by the number of replicas: Keras clips what each gives, and adds up what is left.
     """
     options = {
         "learning_rate": Schedule(recipe, steps=steps),
-        "global_clipnorm": recipe.clip_gradient_norm,
+        "global_clipnorm": recipe.clip_gradient_norm / tf.distribute.get_strategy().num_replicas_in_sync,
         "name": recipe.optimizer,
     }
     if recipe.optimizer == "sgd":
-        optimizer = _SGD(momentum=recipe.momentum, **options)
+        optimizer = keras.optimizers.SGD(momentum=recipe.momentum, **options)
     elif recipe.optimizer == "adam":
-        optimizer = _Adam(beta_1=recipe.momentum, **options)
+        optimizer = keras.optimizers.Adam(beta_1=recipe.momentum, **options)
     else:
-        optimizer = _RMSprop(rho=recipe.rms_decay, momentum=recipe.momentum, epsilon=recipe.rms_epsilon, **options)
+        optimizer = keras.optimizers.RMSprop(
+            rho=recipe.rms_decay, momentum=recipe.momentum, epsilon=recipe.rms_epsilon, **options
+        )
     if recipe.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name=recipe.optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
-
-
-class _OfSums:
-    """Makes of a Keras optimizer one that is given sums over the replicas.
-
-    Keras' own clip each replica's gradients and add these up; what is to be clipped is the gradient of the batch.
-    """
-
-    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
-        return grads_and_vars
-
-
-class _SGD(_OfSums, keras.optimizers.SGD): ...
-
-
-class _Adam(_OfSums, keras.optimizers.Adam): ...
-
-
-class _RMSprop(_OfSums, keras.optimizers.RMSprop): ...
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -359,9 +345,11 @@ def make_step(
         *gradients, numbers = tf.distribute.get_replica_context().all_reduce("SUM", [*gradients, numbers])
         if averages:
             step = tf.identity(optimizer.iterations.value)
+        # Each clipped by the batch's norm, not by its replica's own, they are sent once more to be added up again.
+        shares = [gradient / replicas for gradient in gradients]
         # Without this TensorFlow may compute a loss, where no gradient waits for it, of weights changed already.
         with tf.control_dependencies([numbers]):
-            optimizer.apply(gradients, model.trainable_variables)
+            optimizer.apply(shares, model.trainable_variables)
         if averages:
             averages.update(step)
         names = [*(f"loss/{name}" for name in losses), "loss/total", "images"]
