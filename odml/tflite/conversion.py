@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,23 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from odml.architectures import SSD
 from odml.targets import CODE_VARIANCE
+from odml.tflite.metadata import describe, with_labels
 
 INPUT = "normalized_input_image_tensor"
 POSTPROCESS = "TFLite_Detection_PostProcess"
 
 
 class Detector(tf.Module):
-    """A network and what follows it, traced as the ``function`` that the converter takes."""
+    """A network and what follows it, traced as the ``function`` that the converter takes.
 
-    def __init__(self, network: SSD):
+    Args:
+        names: of the classes.
+    """
+
+    def __init__(self, network: SSD, names: Sequence[str]):
         super().__init__(name="detector")
         self.network = network
+        self.names = tuple(names)
         # The converter looks for variables here; it does not look into Keras' layers.
         self.weights = [weight.value for weight in network.weights]
         corners = network.anchors.reshape(-1, 2, 2)
@@ -76,7 +82,7 @@ def _postprocess(network: SSD) -> str:
 
 def convert_to_float32(detector: Detector) -> bytes:
     """Convert as it is."""
-    return _convert(_converter(detector))
+    return _convert(_converter(detector), detector.names)
 
 
 def convert_to_float16(detector: Detector) -> bytes:
@@ -84,7 +90,7 @@ def convert_to_float16(detector: Detector) -> bytes:
     converter = _converter(detector)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return _convert(converter)
+    return _convert(converter, detector.names)
 
 
 def convert_to_int8(detector: Detector, calibration: Callable[[], Iterable[np.ndarray]]) -> bytes:
@@ -98,7 +104,7 @@ def convert_to_int8(detector: Detector, calibration: Callable[[], Iterable[np.nd
     converter.representative_dataset = lambda: ([x] for x in calibration())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
-    return _convert(converter)
+    return _convert(converter, detector.names)
 
 
 def _converter(detector: Detector) -> Any:
@@ -107,14 +113,15 @@ def _converter(detector: Detector) -> Any:
     return converter
 
 
-def _convert(converter: Any) -> bytes:
+def _convert(converter: Any, names: Sequence[str]) -> bytes:
     with warnings.catch_warnings():
         # It asks for the input's mean and deviation, although the calibration gives its range.
         warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
         content = converter.convert()
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     _restore_order(model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    describe(model, names)
+    return with_labels(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), names)
 
 
 def _restore_order(model: Any) -> None:

@@ -31,12 +31,11 @@ from odml.records import Dataset
 from odml.structures import LabelMap
 from odml.tflite.agreement import Difference, check
 from odml.tflite.conversion import Detector, convert_to_float16, convert_to_float32, convert_to_int8
+from odml.tflite.metadata import LABELS_FILE, labels
 
 logger = logging.getLogger(__name__)
 
 FILES = {"float32": "model.tflite", "float16": "model_float16.tflite", "int8": "model_int8.tflite"}
-LABELS_FILE = "labels.txt"
-
 _CALIBRATION_PICTURES = 100
 _CHECKED_PICTURES = 4
 # Of scores and boxes: weights of 16 bits give some 0.02 where a score is neither high nor low.
@@ -94,7 +93,7 @@ def write(
     """
     require_convertible(network.configuration)
     assert isinstance(network, SSD)
-    detector = Detector(network)
+    detector = Detector(network, label_map.names)
     pictures = _pictures(network, dataset)
     differences = {}
     for form in forms:
@@ -106,7 +105,7 @@ def write(
             "%s: %.1f MB; scores differ from the network's by at most %.1g, boxes by %.1g",
             *(FILES[form], len(content) / 1e6, found.score, found.box),
         )
-    (folder / LABELS_FILE).write_text("".join(f"{name}\n" for name in label_map.names), encoding="utf-8")
+    (folder / LABELS_FILE).write_text(labels(label_map.names), encoding="utf-8")
     return differences
 
 
