@@ -13,6 +13,7 @@ from entrypoints.options import (
     Command,
     calibration_option,
     gpus_option,
+    input_type_option,
     step_option,
     tflite_option,
     trained_model_option,
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @trained_model_option
 @step_option
+@input_type_option
 @tflite_option
 @calibration_option
 @gpus_option
-def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset: str, gpus: str) -> None:
+def export_and_freeze(
+    trained_model: str, step: str | int, input_type: str, tflite: str, dataset: str, gpus: str
+) -> None:
     """Export a trained detector as a frozen graph, a SavedModel, a servable MLflow model, and for TensorFlow Lite."""
     from odml.gpus import choose
 
@@ -58,7 +62,7 @@ def export_and_freeze(trained_model: str, step: str | int, tflite: str, dataset:
             require_convertible(network.configuration)
             data = _pictures(run, dataset, forms, label_map)
         graph = Path(temporary, "graph")
-        parity = export(network, graph, label_map=label_map, step=found_step)
+        parity = export(network, graph, label_map=label_map, step=found_step, input_type=input_type)
         run.log_metrics(
             {
                 "export/raw_difference": parity.raw_difference,

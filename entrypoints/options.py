@@ -234,7 +234,7 @@ checkpoint_every_option = click.option(
     help="Steps between checkpoints; -1: as the model says.",
 )
 eval_examples_option = click.option(
-    "--eval-examples", type=int, default=-1, show_default=True, help="Validation images to evaluate; -1: all."
+    "--eval-examples", type=int, default=-1, show_default=True, help="Images to evaluate; -1: all."
 )
 weights_option = click.option(
     "--weights",
@@ -274,6 +274,13 @@ resume_option = click.option(
     default="",
     help="Id of a training run to go on in; of the other parameters only train_steps, eval_every, eval_examples, "
     "patience and gpus may be given then.",
+)
+input_type_option = click.option(
+    "--input-type",
+    type=click.Choice(["image_tensor", "encoded_image_string_tensor", "tf_example"]),
+    default="image_tensor",
+    show_default=True,
+    help="What the frozen graph and the SavedModel's serving_default take: pictures, files (JPEG, PNG), or records.",
 )
 tflite_option = click.option(
     "--tflite",

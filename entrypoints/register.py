@@ -49,7 +49,11 @@ def _version_tags(run: Run, export_run: str) -> dict[str, str]:
     tags = {"odml.export_run": export_run, "odml.training_run": training_run}
     known = {**(tracking.run_tags(training_run) if tracking.is_run_id(training_run) else {}), **exported}
     tags |= {name: known[name] for name in COPIED_TAGS if name in known}
-    same_checkpoint = {"odml.input.trained_model": training_run, "odml.step": exported.get("odml.step", "")}
+    same_checkpoint = {
+        "odml.input.trained_model": training_run,
+        "odml.step": exported.get("odml.step", ""),
+        "odml.split": "val",
+    }
     evaluation_run = run.latest("evaluate", tags=same_checkpoint)
     if evaluation_run:
         tags["odml.evaluation_run"] = evaluation_run

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from odml import architectures, config
+from odml.detector import Detector
 from odml.errors import ExportError
 from odml.export import export
-from odml.export.freezing import freeze, trace
+from odml.export.freezing import OPTIONAL_OUTPUTS, OUTPUTS, freeze, trace
 from odml.structures import LabelMap
 from tests.quadrants import LABEL_MAP, Quadrants, coloured
 
@@ -100,6 +101,40 @@ def test_saved_model_answers_tensorflow_1(graph, batch):
 def test_saved_model_answers_tensorflow_2(graph, batch, key, name):
     signature = tf.saved_model.load(str(graph / "saved_model")).signatures[key]
     assert signature(**{name: tf.constant(batch)})["detection_classes"].numpy()[:, 0].tolist() == [1, 2, 1]
+
+
+def serialize(encoded):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+    return tf.train.Example(features=tf.train.Features(feature={"image/encoded": feature})).SerializeToString()
+
+
+@pytest.mark.parametrize("encode", [tf.io.encode_png, tf.io.encode_jpeg])
+def test_saved_model_takes_files_and_records(graph, batch, encode):
+    signatures = tf.saved_model.load(str(graph / "saved_model")).signatures
+    files = [encode(image).numpy() for image in batch]
+    images = tf.stack([tf.io.decode_image(file) for file in files])
+    expected = signatures["input_tensor"](input_tensor=images)["detection_scores"].numpy()
+    assert expected[0].any()
+    for name, values in (("encoded_image_string_tensor", files), ("tf_example", [serialize(each) for each in files])):
+        found = signatures[name](**{name: tf.constant(values)})
+        assert found["detection_scores"].numpy().tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("input_type", ["encoded_image_string_tensor", "tf_example"])
+def test_frozen_graph_of_another_input_type_takes_pictures_too(batch, tmp_path, input_type):
+    v1 = tf.compat.v1
+    export(Quadrants(), tmp_path / "graph", label_map=LABEL_MAP, step=7, input_type=input_type)
+    content = (tmp_path / "graph" / "frozen_inference_graph.pb").read_bytes()
+    files = [tf.io.encode_png(image).numpy() for image in batch]
+    values = [serialize(each) for each in files] if input_type == "tf_example" else files
+    with v1.Session(graph=tf.Graph()) as session:
+        tf.graph_util.import_graph_def(v1.GraphDef.FromString(content), name="")
+        assert session.run("num_detections:0", {f"{input_type}:0": values}).tolist() == [1, 1, 0]
+        assert session.run("num_detections:0", {"image_tensor:0": batch}).tolist() == [1, 1, 0]
+    assert [len(each) for each in Detector.load(tmp_path / "graph").detect(batch)] == [1, 1, 0]
+    signature = tf.saved_model.load(str(tmp_path / "graph" / "saved_model")).signatures["serving_default"]
+    assert signature(inputs=tf.constant(values))["num_detections"].numpy().tolist() == [1, 1, 0]
+    assert json.loads((tmp_path / "graph" / "model.json").read_text())["input_type"] == input_type
 
 
 def test_checkpoint_restores_into_its_meta_graph_and_detects(graph, batch):
@@ -200,3 +235,25 @@ def test_ssd_is_exported_as_it_is(tmp_path):
     names = {name for name, _ in tf.train.list_variables(str(tmp_path / "graph"))}
     assert "FeatureExtractor/MobilenetV2/Conv/weights" in names
     assert "BoxPredictor_0/ClassPredictor/biases" in names
+    frozen = tf.compat.v1.GraphDef.FromString((tmp_path / "graph" / "frozen_inference_graph.pb").read_bytes())
+    operations = {node.name: node.op for node in frozen.node if node.op != "Const"}
+    extractor = "FeatureExtractor/MobilenetV2"
+    expected = {
+        "Preprocessor/mul": "Mul",
+        "Preprocessor/sub": "Sub",
+        f"{extractor}/Conv/Conv2D": "Conv2D",
+        f"{extractor}/expanded_conv_2/depthwise/depthwise": "DepthwiseConv2dNative",
+        f"{extractor}/expanded_conv_2/project/BiasAdd": "BiasAdd",
+        f"{extractor}/expanded_conv_2/add": "AddV2",
+        f"{extractor}/Conv_1/Relu6": "Relu6",
+        f"{extractor}/layer_19_2_Conv2d_5_3x3_s2_128/Relu6": "Relu6",
+        "BoxPredictor_5/BoxEncodingPredictor/BiasAdd": "BiasAdd",
+        "BoxPredictor_5/ClassPredictor/BiasAdd": "BiasAdd",
+        "concat": "ConcatV2",
+        "concat_1": "ConcatV2",
+    }
+    assert {name: operations.get(name) for name in expected} == expected
+    outputs = {*OUTPUTS, *OPTIONAL_OUTPUTS}
+    predictors = {f"BoxPredictor_{number}" for number in range(6)}
+    scopes = {"image_tensor", "Preprocessor", "FeatureExtractor", "concat", "concat_1", "Postprocessor"}
+    assert {name.split("/")[0] for name in operations} == scopes | predictors | outputs

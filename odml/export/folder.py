@@ -1,7 +1,7 @@
 """The export folder as a whole.
 
-frozen_inference_graph.pb           the detector in one file: pictures in, detections out
-saved_model/                        the same as a SavedModel (TensorFlow Serving)
+frozen_inference_graph.pb           the detector in one file: pictures, or what the input type says, in, detections out
+saved_model/                        the same as a SavedModel, with a signature for each input type (TensorFlow Serving)
 model.ckpt.{data,index,meta}        its variables, and the graph that they belong to
 checkpoint                          names model.ckpt
 pipeline.config                     its configuration in the TF Object Detection API's words
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -27,7 +27,8 @@ import odml
 from odml.config import Configuration, FasterRCNNConfiguration
 from odml.errors import ExportError
 from odml.export.formats import write_checkpoint, write_saved_model
-from odml.export.freezing import freeze, output_names, trace
+from odml.export.freezing import INPUT, freeze, output_names, trace
+from odml.export.inputs import take
 from odml.export.parity import ANCHORS, PROPOSALS, Parity, check
 from odml.export.pipeline_config import pipeline_config
 from odml.structures import LabelMap
@@ -50,6 +51,7 @@ def export(
     *,
     label_map: LabelMap,
     step: int,
+    input_type: str = INPUT,
     batches: Sequence[np.ndarray] | None = None,
 ) -> Parity:
     """Write the export folder of a trained network and check that the frozen graph gives what the network gives.
@@ -58,6 +60,7 @@ def export(
 
     Args:
         folder: must not exist.
+        input_type: what the frozen graph takes, one of ``inputs.INPUT_TYPES``.
         batches: what to check with, uint8 [N, H, W, 3] each; by default drawn pictures.
     Returns:
         What the check found.
@@ -71,14 +74,15 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         unfinished = Path(temporary) / folder.name
         unfinished.mkdir()
-        _write_graphs(architecture, unfinished)
+        _write_graphs(architecture, unfinished, input_type)
         parity = check(
             unfinished / "frozen_inference_graph.pb",
             architecture.detect,
             batches or drawn_batches(),
             pairing=PROPOSALS if isinstance(architecture.configuration, FasterRCNNConfiguration) else ANCHORS,
         )
-        _write_descriptions(architecture, unfinished, label_map=label_map, step=step, parity=parity)
+        description = {"step": step, "input_type": input_type, "parity": asdict(parity)}
+        _write_descriptions(architecture, unfinished, label_map=label_map, description=description)
         unfinished.rename(folder)
     return parity
 
@@ -99,11 +103,12 @@ def _draw(random: np.random.Generator, *, count: int, height: int, width: int) -
     return images
 
 
-def _write_graphs(architecture: Architecture, folder: Path) -> None:
+def _write_graphs(architecture: Architecture, folder: Path, input_type: str) -> None:
     function = trace(architecture.detect)
     graph = freeze(function)
-    (folder / "frozen_inference_graph.pb").write_bytes(graph.SerializeToString(deterministic=True))
-    write_saved_model(folder / "saved_model", graph, output_names(function))
+    content = take(graph, input_type).SerializeToString(deterministic=True)
+    (folder / "frozen_inference_graph.pb").write_bytes(content)
+    write_saved_model(folder / "saved_model", graph, output_names(function), input_type=input_type)
     write_checkpoint(folder, function, _variable_names(architecture))
 
 
@@ -114,18 +119,17 @@ def _variable_names(architecture: Architecture) -> dict[int, str]:
 
 
 def _write_descriptions(
-    architecture: Architecture, folder: Path, *, label_map: LabelMap, step: int, parity: Parity
+    architecture: Architecture, folder: Path, *, label_map: LabelMap, description: Mapping[str, Any]
 ) -> None:
     configuration = architecture.configuration
     (folder / "labels.pbtxt").write_text(label_map.to_pbtxt(), encoding="utf-8")
     (folder / "pipeline.config").write_text(pipeline_config(configuration, len(label_map)), encoding="utf-8")
-    description = {
+    whole = {
         "odml_version": odml.__version__,
         "tensorflow_version": tf.__version__,
-        "step": step,
         "label_map": list(label_map.names),
         "frozen_graph_sha256": hashlib.sha256((folder / "frozen_inference_graph.pb").read_bytes()).hexdigest(),
-        "parity": asdict(parity),
+        **description,
         "configuration": configuration.model_dump(mode="json"),
     }
-    (folder / "model.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "model.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,33 +11,58 @@ import tensorflow.compat.v1 as v1
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from odml.export.freezing import INPUT, strip
+from odml.export.inputs import ENCODED, EXAMPLE, take
 
-# The TF Object Detection API's exporters name the input `inputs` (TF 1) and `input_tensor` (TF 2).
-_SIGNATURES = {"serving_default": "inputs", "input_tensor": "input_tensor"}
+_READING = "reading"  # the scope of a SavedModel's second detector, which takes files and records
 
 
-def write_saved_model(folder: Path, graph: v1.GraphDef, outputs: list[str]) -> None:
+def write_saved_model(folder: Path, graph: v1.GraphDef, outputs: list[str], *, input_type: str = INPUT) -> None:
     """Write a frozen detector as a SavedModel for TensorFlow Serving, TF 1 and TF 2 readers.
 
-    Its signature ``serving_default`` has the input ``inputs``, its signature ``input_tensor`` the input
-    ``input_tensor``; the outputs have the tensors' names in both.
+    Its signature ``serving_default`` takes the input type as ``inputs``. Others bear their input's name:
+    ``input_tensor`` takes pictures, ``encoded_image_string_tensor`` files of pictures, ``tf_example`` records. The
+    outputs have the tensors' names in all.
     """
+    # The TF Object Detection API's exporters name the input `inputs` (TF 1) and `input_tensor` (TF 2).
+    signatures = {
+        "serving_default": ("inputs", input_type),
+        "input_tensor": ("input_tensor", INPUT),
+        ENCODED: (ENCODED, ENCODED),
+        EXAMPLE: (EXAMPLE, EXAMPLE),
+    }
     with v1.Session(graph=tf.Graph()) as session:
         tf.graph_util.import_graph_def(graph, name="")
+        _import_again(graph)
         builder = v1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(
             session,
             [v1.saved_model.tag_constants.SERVING],
-            signature_def_map={key: _signature(session.graph, name, outputs) for key, name in _SIGNATURES.items()},
+            signature_def_map={
+                key: _signature(session.graph, name, tensor, outputs) for key, (name, tensor) in signatures.items()
+            },
             strip_default_attrs=True,
         )
         builder.save()
 
 
-def _signature(graph: tf.Graph, input_name: str, outputs: list[str]) -> meta_graph_pb2.SignatureDef:
+def _import_again(graph: v1.GraphDef) -> None:
+    """Import a frozen detector once more, behind what reads files and records; both share the weights.
+
+    In one graph for all inputs, programs that look for what one input needs would find what reads the others.
+    """
+    constants = {node.name for node in graph.node if node.op == "Const"}
+    taking = take(graph, EXAMPLE)
+    moving = v1.GraphDef(versions=graph.versions, library=taking.library)
+    moving.node.extend(node for node in taking.node if node.name not in constants)
+    shared = {f"{name}:0": v1.get_default_graph().get_tensor_by_name(f"{name}:0") for name in constants}
+    tf.graph_util.import_graph_def(moving, input_map=shared, name=_READING)
+
+
+def _signature(graph: tf.Graph, input_name: str, tensor: str, outputs: list[str]) -> meta_graph_pb2.SignatureDef:
+    scope = "" if tensor == INPUT else f"{_READING}/"
     return meta_graph_pb2.SignatureDef(
-        inputs={input_name: _tensor_info(graph, INPUT)},
-        outputs={name: _tensor_info(graph, name) for name in outputs},
+        inputs={input_name: _tensor_info(graph, scope + tensor)},
+        outputs={name: _tensor_info(graph, scope + name) for name in outputs},
         method_name=v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
     )
 

@@ -7,6 +7,7 @@ attribute they do not know.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -69,11 +70,14 @@ def freeze(function: tf.types.experimental.ConcreteFunction) -> v1.GraphDef:
 
 
 def strip(graph: v1.GraphDef) -> v1.GraphDef:
-    """Copy a graph without the attributes that older readers do not know, and without devices."""
+    """Copy a graph without the attributes and fields that older readers do not know, and without devices."""
     stripped = meta_graph_pb2.MetaGraphDef(graph_def=graph)
     meta_graph.strip_graph_default_valued_attrs(stripped)
-    for node in stripped.graph_def.node:
+    functions = stripped.graph_def.library.function
+    for node in itertools.chain(stripped.graph_def.node, *(function.node_def for function in functions)):
         node.device = ""
+        node.ClearField("experimental_type")
+        node.ClearField("experimental_debug_info")
         for attribute in [name for name in node.attr if _is_new(node.op, name)]:
             del node.attr[attribute]
     return stripped.graph_def

@@ -125,8 +125,10 @@ def test_card_has_what_the_training_measured_of_the_step(training_run: str):
 
 
 def test_a_registered_model_detects(training_run: str, tmp_path: Path):
-    assert run("--step", "10").exit_code == 0
+    assert run("--step", "10", "--input-type", "encoded_image_string_tensor").exit_code == 0
     assert latest_run().data.tags["odml.step"] == "10"
+    graph = Path(latest_run().info.artifact_uri, "graph")
+    assert json.loads((graph / "model.json").read_text())["input_type"] == "encoded_image_string_tensor"
     register_model(logged_model(latest_run().info.run_id, "detector"), "detector", tags={}, alias="champion")
     Image.new("RGB", (100, 100)).save(tmp_path / "black.png")
     options = ["--images", str(tmp_path / "black.png"), "--export", "models:/detector@champion"]

@@ -19,10 +19,11 @@ def export(trained: Run, *, step: int) -> str:
     return run.id
 
 
-def evaluate(trained: Run, *, step: int, score: float) -> str:
+def evaluate(trained: Run, *, step: int, score: float, split: str = "val") -> str:
     with start_run("evaluate", model="ssd") as run:
         run.input("trained_model", trained.id, operations=("train",), artifact="train")
         run.tag("odml.step", step)
+        run.tag("odml.split", split)
         run.log_metrics({"eval/coco/mAP": score, "eval/coco/mAP_50": 0.9})
     return run.id
 
@@ -38,6 +39,7 @@ def trained(tracking_store) -> Run:
 def test_export_becomes_a_version_that_says_where_it_comes_from(trained):
     evaluate(trained, step=10, score=0.1)
     evaluated = evaluate(trained, step=20, score=0.51234)
+    evaluate(trained, step=20, score=0.2, split="test")
     exported = export(trained, step=20)
     result = CliRunner().invoke(register)
     assert result.exit_code == 0, result.stderr
