@@ -65,8 +65,7 @@ MAY_IMPORT = {
     "serving": "detector drawing images errors",
     "tiling": "structures boxes errors",
     "sources": "images parallel errors",
-    "detection_outputs": "drawing pages structures boxes",
-    "batch_detection": "detector tiling sources detection_outputs structures boxes errors parallel progress",
+    "batch_detection": "detector drawing images structures errors parallel progress",
 }
 SHARED_BY_ENTRYPOINTS = {
     "options",
