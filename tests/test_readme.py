@@ -1,4 +1,4 @@
-"""README names every operation and parameter, and no other."""
+"""README and docs/ name every operation and parameter, and no other, and lead nowhere in vain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from odml.config import SSDConfiguration
 from odml.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+}
+TEXT = "\n".join(PAGES.values())
+LINKS = sorted({(page, link) for page, text in PAGES.items() for link in re.findall(r"\]\(([^):]+)\)", text)})
+# YAML that extends a model, as long as it is indented.
+MODEL_FILES = re.findall(r"(?:^    .*\n)*^ +extends: .*\n(?:^    .*\n)*", TEXT, re.MULTILINE)
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 
 
@@ -27,8 +34,22 @@ def shown_default(declared) -> str:
 
 def rows_of(operation: str) -> dict[str, str]:
     """Give the parameters and defaults of an operation's rows in the table."""
-    section = README.split(f"**{operation}**", 1)[1].split("\n\n**", 1)[0].split("\n## ", 1)[0]
+    section = PAGES["docs/operations.md"].split(f"**{operation}**", 1)[1].split("\n\n**", 1)[0].split("\n## ", 1)[0]
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", section, re.MULTILINE))
+
+
+def anchors_of(text: str) -> set[str]:
+    """Give the anchors that a page's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_link_leads_to_a_page_and_a_heading_of_it(page, link):
+    name, _, anchor = link.partition("#")
+    target = (ROOT / page).parent / name if name else ROOT / page
+    assert target.is_file()
+    assert not anchor or anchor in anchors_of(target.read_text())
 
 
 @pytest.mark.parametrize("operation", ENTRY_POINTS)
@@ -37,7 +58,7 @@ def test_table_has_the_parameters_of(operation):
     assert rows_of(operation) == {name: shown_default(value) for name, value in declared.items()}
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"mlflow run \. .*", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"mlflow run \. .*", TEXT))))
 def test_command_names_an_operation_and_its_parameters(command):
     operation = (re.findall(r"-e (\w+)", command) or ["main"])[0]
     if operation == "NAME":
@@ -46,8 +67,15 @@ def test_command_names_an_operation_and_its_parameters(command):
     assert "--env-manager" in command
 
 
-def test_model_file_is_one_that_can_be_trained(tmp_path):
-    (lines,) = re.findall(r"(?:^    .*\n)*^    extends: .*\n(?:^    .*\n)*", README, re.MULTILINE)
+@pytest.mark.parametrize("lines", MODEL_FILES)
+def test_model_file_is_one_that_can_be_trained(tmp_path, lines):
+    path = tmp_path / "mine.yml"
+    path.write_text(textwrap.dedent(lines))
+    assert isinstance(config.load(str(path)), SSDConfiguration)
+
+
+def test_explained_model_file_has_what_is_said_of_it(tmp_path):
+    lines = next(each for each in MODEL_FILES if "schedule" in each)
     path = tmp_path / "mine.yml"
     path.write_text(textwrap.dedent(lines))
     mine = config.load(str(path))
@@ -56,14 +84,14 @@ def test_model_file_is_one_that_can_be_trained(tmp_path):
     path.write_text(path.read_text().replace("aspect_ratios", "ratios"))
     with pytest.raises(ConfigurationError) as raised:
         config.load(str(path))
-    assert f"    Error: {raised.value}\n".replace(str(path), "/data/mine.yml") in README
+    assert f"    Error: {raised.value}\n".replace(str(path), "/data/mine.yml") in PAGES["docs/models.md"]
 
 
 def test_table_has_the_models_that_come_with_odml():
-    section = README.split("\n## Models and their configuration\n", 1)[1].split("\n## ", 1)[0]
+    section = PAGES["docs/models.md"].split("\n## Models and their configuration\n", 1)[1].split("\n## ", 1)[0]
     assert sorted(re.findall(r"^\| `((?:ssd|faster)\w+)` \|", section, re.MULTILINE)) == config.shipped_models()
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)", README))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)", TEXT))))
 def test_make_target_exists(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
