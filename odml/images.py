@@ -54,16 +54,18 @@ def _is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def read_image(source: Path | bytes, *, where: str | None = None) -> np.ndarray:
+def read_image(source: Path | bytes, *, where: str | None = None, max_pixels: int | None = None) -> np.ndarray:
     """Read a picture by the rule above, uint8 [H, W, 3] RGB.
 
     Args:
         source: a file, or the encoded bytes of one.
         where: what an error message calls the picture; default the path, or "image".
+        max_pixels: the most that are decoded; None: as many as Pillow thinks safe.
     Raises:
         ImageError: missing, no picture of a known format, truncated, or too large to be decoded safely.
     """
     with _opened(source, where) as (image, _):
+        _require_size(image, max_pixels)
         return np.asarray(_shown(image))
 
 
@@ -166,6 +168,11 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def _require_size(image: Image.Image, max_pixels: int | None) -> None:
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {max_pixels}")
 
 
 def _orientation(image: Image.Image) -> int:

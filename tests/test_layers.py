@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "export": "architectures checkpoints config targets structures errors",
     "tflite": "architectures batches config errors export postprocessing records structures targets",
     "detector": "structures boxes errors images",
-    "serving": "detector drawing images errors",
+    "serving": "detector drawing images structures errors",
     "tiling": "structures boxes errors",
     "sources": "images parallel errors",
     "batch_detection": "detector drawing images structures errors parallel progress",

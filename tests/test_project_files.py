@@ -23,6 +23,7 @@ OPERATIONS = {
     "evaluate",
     "export_and_freeze",
     "register",
+    "serve",
     "detect",
     "stop",
     "tensorboard",

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -29,8 +30,9 @@ with warnings.catch_warnings():
     import pandas as pd
 
     from odml.serving import DetectorModel, log_detector
-    from odml.serving.model import BadRequestError
+    from odml.serving.bad_request import BadRequestError
     from odml.serving.packaging import CURL, requirements, signature
+    from odml.serving.parameters import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
 RED, GREEN, DARK_GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 51, 0), (0, 0, 0)
@@ -51,6 +53,7 @@ RED_ANSWER = {
     "boxes": [[0.0, 0.0, 30.0, 20.0]],
     "width": 60,
     "height": 40,
+    "error": "",
 }
 
 
@@ -118,7 +121,7 @@ UNKNOWN = "its content is of no known format"
         (b"hello hello\n", UNKNOWN),
         (b"\x00\x01", UNKNOWN),
         (base64.b64encode(b"hello"), UNKNOWN),
-        ("hello", UNKNOWN),
+        (base64.b64encode(b"hello").decode(), UNKNOWN),
     ],
 )
 def test_row_that_is_no_picture_is_named(model, image, reason):
@@ -133,21 +136,57 @@ def test_row_that_is_no_picture_is_named(model, image, reason):
 def test_row_without_bytes_is_named(model):
     with pytest.raises(BadRequestError) as raised:
         predict(model, None)
-    assert raised.value.message == "row 1 of 1: the image is NoneType, not bytes; send a picture's bytes as base64 text"
+    assert raised.value.message == "row 1 of 1: has no picture; send one of image, path, url"
 
 
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"score_threshold": 1.5}, "score_threshold: 1.5 is not in 0 to 1; send a number in that range"),
-        ({"score_threshold": float("nan")}, "score_threshold: nan is not in 0 to 1; send a number in that range"),
-        ({"max_detections": 0}, "max_detections: 0 is below 1; send a whole number of at least 1"),
-    ],
-)
-def test_parameter_out_of_range_is_refused(model, params, message):
+def test_table_without_pictures_is_refused(model):
     with pytest.raises(BadRequestError) as raised:
-        predict(model, RED_PICTURE, **params)
-    assert raised.value.message == message
+        model.predict(None, pd.DataFrame({"picture": [RED_PICTURE]}))
+    assert raised.value.message == "columns: there is none of image, path, url; send pictures in the column image"
+
+
+def test_bad_row_does_not_spoil_the_others(model):
+    answers = predict(model, RED_PICTURE, b"hello", None, RED_PICTURE, errors="row")
+    assert answers[0] == answers[3] == RED_ANSWER
+    assert answers[1] == {
+        "labels": [],
+        "class_ids": [],
+        "scores": [],
+        "boxes": [],
+        "width": 0,
+        "height": 0,
+        "error": "row 2 of 4: cannot be read as a picture (its content is of no known format); replace it by a JPEG, "
+        "PNG, GIF or BMP file",
+    }
+    assert answers[2]["error"] == "row 3 of 4: has no picture; send one of image, path, url"
+
+
+def test_only_bad_rows_are_answered_too(model):
+    assert [bool(answer["error"]) for answer in predict(model, b"hello", errors="row")] == [True]
+
+
+def test_classes_choose_before_their_number(model):
+    both = encoded(coloured(40, 60, top_left=RED, elsewhere=GREEN))
+    (answer,) = predict(model, both, classes=["it's green"], max_detections=1)
+    assert answer["labels"] == ["it's green"]
+    assert {*predict(model, both)[0]["labels"]} == {"red", "it's green"}
+
+
+def test_rows_are_limited_where_a_server_answers(model, monkeypatch):
+    images = [RED_PICTURE] * (model.limits.max_rows + 1)
+    monkeypatch.delenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", raising=False)
+    assert len(predict(model, *images)) == len(images)
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    with pytest.raises(BadRequestError) as raised:
+        predict(model, *images)
+    assert raised.value.message == "rows: 65 are more than 64; send fewer in a request"
+
+
+def test_threads_get_their_own_answers(model):
+    pictures = [RED_PICTURE, GREEN_PICTURE] * 20
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda picture: predict(model, picture)[0]["labels"], pictures))
+    assert answers == [["red"], ["it's green"]] * 20
 
 
 def test_message_of_a_bad_request_stays_short():
@@ -159,7 +198,8 @@ def test_message_of_a_bad_request_stays_short():
 def test_signature_has_the_columns_that_are_answered(model):
     answered = predict(model, RED_PICTURE)[0]
     assert signature().outputs.input_names() == list(answered)
-    assert signature().inputs.input_names() == ["image"]
+    assert signature().inputs.input_names() == ["image", "path", "url"]
+    assert [spec.name for spec in signature().params.params] == list(DEFAULTS)
 
 
 def test_requirements_are_those_of_inference_at_the_versions_here():
@@ -213,9 +253,10 @@ def test_model_is_served_far_from_its_project(logged, tmp_path):
             "row 2 of 2: cannot be read as a picture (its content is of no known format); replace it by a JPEG, PNG,"
             " GIF or BMP file",
         )
-        status, message = ask(url, {"dataframe_split": {"columns": ["image"], "data": [["abc"]]}})
-        assert status == 400
-        assert "Incorrect padding" in message
+        bad_row = {"dataframe_split": {"columns": ["image"], "data": [["abc"], [one]]}}
+        no_base64 = "row 1 of 2: the image is no base64 text; encode the picture's bytes as base64"
+        assert ask(url, bad_row) == (400, no_base64)
+        assert [row["error"] for row in ask(url, bad_row | {"params": {"errors": "row"}})] == [no_base64, ""]
         assert ask(url, {"dataframe_split": split, "params": {"score_threshold": 2}}) == (
             400,
             "score_threshold: 2.0 is not in 0 to 1; send a number in that range",

@@ -2,126 +2,113 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from odml.detector import Detector
 from odml.errors import ImageError
-from odml.images import read_image
+from odml.serving import parameters
+from odml.serving.bad_request import BadRequestError
+from odml.serving.limits import Allowed, Limits, answers_requests
+from odml.serving.pictures import COLUMNS, PictureReader
+from odml.structures import Detections, LabelMap
 
 GRAPH = "graph"
-IMAGE = "image"
-DEFAULTS = {"score_threshold": 0.5, "max_detections": 100}
-
-_BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+={0,2}\s*")
-
-
-class BadRequestError(MlflowException):
-    """What the sender of a request can put right; the server answers 400 with this message.
-
-    MLflow's server would put the whole of the request's data before it: the first message stays.
-    """
-
-    def __init__(self, message: str) -> None:
-        self._first = message
-        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
-
-    @property
-    def message(self) -> str:
-        """The message as it was first given."""
-        return self._first
-
-    @message.setter
-    def message(self, value: str) -> None:
-        """Ignore what is set."""
+ANSWERED = ("labels", "class_ids", "scores", "boxes", "width", "height", "error")
 
 
 class DetectorModel(PythonModel):
-    """MLflow's face of a detector.
+    """MLflow's face of a detector; several threads may call it at once.
 
-    Its input is a column ``image`` of encoded pictures (JPEG, PNG, GIF or BMP bytes, or their base64 text), its
-    output a row each: ``labels``, ``class_ids`` (from 1), ``scores``, ``boxes`` (pixels ``[x1, y1, x2, y2]`` of the
-    upright picture), best first, and the picture's ``width`` and ``height``.
+    Its input is a column ``image`` of encoded pictures (JPEG, PNG, GIF, BMP or WebP bytes, or their base64 text), or
+    columns ``path`` or ``url`` where the operator allows them (``odml.serving.limits``). Its output is a row each:
+    ``labels``, ``class_ids`` (from 1), ``scores``, ``boxes`` (pixels ``[x1, y1, x2, y2]`` of the upright picture),
+    best first, the picture's ``width`` and ``height``, and ``error``: what is wrong with it, "" if nothing is.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the detector; MLflow calls this once."""
+        """Load the detector and read the limits; MLflow calls this once."""
         # Several workers share a GPU, and TensorFlow would give all of its memory to the first.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        self.limits = Limits.of(os.environ)
+        self._pictures = PictureReader(self.limits, Allowed.of(os.environ))
         self.detector = Detector.load(Path(context.artifacts[GRAPH]))
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The classes of the detector."""
+        return self.detector.label_map
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Detect in the pictures of the column ``image``.
+        """Detect in the pictures of a table.
 
         Args:
             context: not used.
             model_input: as the class says.
-            params: ``score_threshold``, 0 to 1, and ``max_detections``, at least 1.
+            params: ``score_threshold``, 0 to 1; ``max_detections``, at least 1; ``classes``, names, none for all;
+                ``errors``: "fail", or "row" to answer what is wrong with a picture in its row.
         Raises:
-            BadRequestError: a row is no picture, or a parameter has a value that is not allowed.
+            BadRequestError: a row is no picture (unless ``errors`` is "row"), there are too many, or a parameter has a
+                value that is not allowed.
         """
-        chosen = _checked(DEFAULTS | (params or {}))
-        sizes: list[tuple[int, int]] = []
-        found = self.detector.detect(_read(list(model_input[IMAGE]), sizes), **chosen)
-        name_of = self.detector.label_map.name_of
-        return pd.DataFrame(
-            {
-                "labels": [[name_of(number) for number in each.classes.tolist()] for each in found],
-                "class_ids": [each.classes.tolist() for each in found],
-                "scores": [each.scores.astype(np.float64).round(4).tolist() for each in found],
-                "boxes": [each.boxes.astype(np.float64).round(2).tolist() for each in found],
-                "width": [width for _, width in sizes],
-                "height": [height for height, _ in sizes],
-            }
-        )
+        if not isinstance(model_input, pd.DataFrame) or not set(COLUMNS) & set(model_input.columns):
+            raise BadRequestError(f"columns: there is none of {', '.join(COLUMNS)}; send pictures in the column image")
+        return pd.DataFrame(self.answer(model_input.to_dict("records"), params), columns=list(ANSWERED))
+
+    def answer(self, rows: Sequence[Mapping[Any, Any]], params: object = None) -> list[dict[str, Any]]:
+        """Give what ``predict`` does, as plain values."""
+        chosen = parameters.parse(params, self.label_map)
+        if answers_requests(os.environ) and len(rows) > self.limits.max_rows:
+            raise BadRequestError(f"rows: {len(rows)} are more than {self.limits.max_rows}; send fewer in a request")
+        shapes: dict[int, tuple[int, int]] = {}
+        errors: dict[int, str] = {}
+        found = self.detector.detect(self._read(rows, shapes, errors, fails=chosen.fails))
+        answers = {
+            index: self._answer(chosen.choose(detections), shape)
+            for (index, shape), detections in zip(shapes.items(), found, strict=True)
+        }
+        return [answers.get(index) or _without_picture(errors[index]) for index in range(len(rows))]
+
+    def _read(
+        self,
+        rows: Sequence[Mapping[Any, Any]],
+        shapes: dict[int, tuple[int, int]],
+        errors: dict[int, str],
+        *,
+        fails: bool,
+    ) -> Iterator[np.ndarray]:
+        """Decode the pictures one by one; enter the height and width of each, or what is wrong, by its row."""
+        for index, row in enumerate(rows):
+            try:
+                image = self._pictures.read(row, where=f"row {index + 1} of {len(rows)}")
+            except ImageError as error:
+                if fails:
+                    raise BadRequestError(str(error)) from None
+                errors[index] = str(error)
+                continue
+            shapes[index] = image.shape[:2]
+            yield image
+
+    def _answer(self, found: Detections, shape: tuple[int, int]) -> dict[str, Any]:
+        class_ids = found.classes.tolist()
+        return {
+            "labels": [self.label_map.name_of(number) for number in class_ids],
+            "class_ids": class_ids,
+            "scores": found.scores.astype(np.float64).round(4).tolist(),
+            "boxes": found.boxes.astype(np.float64).round(2).tolist(),
+            "width": shape[1],
+            "height": shape[0],
+            "error": "",
+        }
 
 
-def _checked(params: dict[str, Any]) -> dict[str, Any]:
-    threshold, most = float(params["score_threshold"]), int(params["max_detections"])
-    if not 0 <= threshold <= 1:
-        raise BadRequestError(f"score_threshold: {threshold} is not in 0 to 1; send a number in that range")
-    if most < 1:
-        raise BadRequestError(f"max_detections: {most} is below 1; send a whole number of at least 1")
-    return {"score_threshold": threshold, "max_detections": most}
-
-
-def _read(values: Sequence[object], sizes: list[tuple[int, int]]) -> Iterator[np.ndarray]:
-    """Decode the pictures one by one, and append the height and width of each to ``sizes``."""
-    for number, value in enumerate(values, start=1):
-        where = f"row {number} of {len(values)}"
-        try:
-            image = read_image(_encoded(value), where=where)
-        except TypeError as error:
-            raise BadRequestError(f"{where}: {error}; send a picture's bytes as base64 text") from None
-        except ImageError as error:
-            raise BadRequestError(str(error)) from None
-        sizes.append(image.shape[:2])
-        yield image
-
-
-def _encoded(value: object) -> bytes:
-    """Give a picture's bytes; MLflow hands over base64 text undecoded where a request says ``inputs``."""
-    if isinstance(value, str):
-        value = value.encode()
-    if not isinstance(value, (bytes, bytearray)):
-        raise TypeError(f"the image is {type(value).__name__}, not bytes")
-    value = bytes(value)
-    # No picture format has letters and digits only, but text that is no picture may have.
-    if _BASE64.fullmatch(value):
-        with contextlib.suppress(binascii.Error):
-            return base64.b64decode(value)
-    return value
+def _without_picture(error: str) -> dict[str, Any]:
+    return {"labels": [], "class_ids": [], "scores": [], "boxes": [], "width": 0, "height": 0, "error": error}

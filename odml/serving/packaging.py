@@ -5,20 +5,25 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from mlflow.types.schema import Array
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Array
 from PIL import Image
 
 import odml
 from odml.detector import GRAPH_FILE, LABELS_FILE
-from odml.serving.model import DEFAULTS, GRAPH, IMAGE
+from odml.serving import parameters
+from odml.serving.model import ANSWERED, GRAPH
+from odml.serving.parameters import DEFAULTS
+from odml.serving.pictures import COLUMNS, IMAGE
 
 NAME = "detector"
 
@@ -40,31 +45,34 @@ Ask it:
 
     {curl}
 
-`image` takes the base64 text of a JPEG, PNG, GIF or BMP file of any size, one a row. Each row is answered by `labels`,
-`class_ids`, `scores` and `boxes` (pixels `[x1, y1, x2, y2]` of the upright picture), best first, and the picture's
-`width` and `height`. `params` may be left out.
+`image` takes the base64 text of a JPEG, PNG, GIF, BMP or WebP file of any size, one a row. Each row is answered by
+`labels`, `class_ids`, `scores` and `boxes` (pixels `[x1, y1, x2, y2]` of the upright picture), best first, the
+picture's `width` and `height`, and `error`, empty unless something is wrong. `params` may be left out; there are
+
+    score_threshold   the least score, 0 to 1; 0.5
+    max_detections    the most detections a picture; 100
+    classes           names of the classes wanted, ["..."]; [] for all
+    errors            fail: the first row that is no picture fails the request; row: its column error says why
 """
 
 
 def signature() -> ModelSignature:
     """Give the columns and parameters of the served detector."""
-    outputs: dict[str, Array | DataType] = {
+    kinds: dict[str, Array | DataType] = {
         "labels": Array(DataType.string),
         "class_ids": Array(DataType.long),
         "scores": Array(DataType.double),
         "boxes": Array(Array(DataType.double)),
         "width": DataType.long,
         "height": DataType.long,
+        "error": DataType.string,
     }
+    # Of any type and optional, so that a bad value reaches the model, which can say what is wrong with which row:
+    # MLflow's own decoding of a binary column fails the whole request.
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
-        outputs=Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
-        params=ParamSchema(
-            [
-                ParamSpec("score_threshold", DataType.double, DEFAULTS["score_threshold"]),
-                ParamSpec("max_detections", DataType.long, DEFAULTS["max_detections"]),
-            ]
-        ),
+        inputs=Schema([ColSpec(AnyType(), name, required=False) for name in COLUMNS]),
+        outputs=Schema([ColSpec(kinds[name], name) for name in ANSWERED]),
+        params=parameters.schema(),
     )
 
 
@@ -77,6 +85,18 @@ def log_detector(graph: Path, *, classes: tuple[str, ...], metadata: Mapping[str
         classes: the names in the label map, for people to read.
         metadata: kept with the model, for instance the run that trained it.
     """
+    with _contents(graph, classes, metadata) as contents:
+        return mlflow.pyfunc.log_model(name=NAME, **contents).model_uri
+
+
+def save_detector(graph: Path, folder: Path, *, classes: tuple[str, ...]) -> None:
+    """Write the same model into a new folder, which can be served as well: a detector for a machine without a store."""
+    with _contents(graph, classes, {}) as contents:
+        mlflow.pyfunc.save_model(path=str(folder), **contents)
+
+
+@contextmanager
+def _contents(graph: Path, classes: tuple[str, ...], metadata: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as temporary:
         needed = Path(temporary, GRAPH)
         needed.mkdir()
@@ -85,17 +105,15 @@ def log_detector(graph: Path, *, classes: tuple[str, ...], metadata: Mapping[str
         readme = Path(temporary, "README.md")
         uri = "models:/detector@champion"
         readme.write_text(_README.format(classes=", ".join(classes), uri=uri, curl=CURL.replace("\n", "\n    ")))
-        logged = mlflow.pyfunc.log_model(
-            name=NAME,
-            python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={GRAPH: str(needed), "readme": str(readme)},
-            code_paths=[str(Path(odml.__file__).parent)],
-            pip_requirements=requirements(),
-            signature=signature(),
-            input_example=(pd.DataFrame({IMAGE: [_example_picture()]}), dict(DEFAULTS)),
-            metadata={**metadata, "curl": CURL},
-        )
-    return logged.model_uri
+        yield {
+            "python_model": str(Path(__file__).with_name("served.py")),
+            "artifacts": {GRAPH: str(needed), "readme": str(readme)},
+            "code_paths": [str(Path(odml.__file__).parent)],
+            "pip_requirements": requirements(),
+            "signature": signature(),
+            "input_example": (pd.DataFrame({IMAGE: [_example_picture()]}), dict(DEFAULTS)),
+            "metadata": {**metadata, "curl": CURL},
+        }
 
 
 def requirements() -> list[str]:
