@@ -83,7 +83,7 @@ def measure(folder: Path, engine: str, workers: int) -> Cost:
         inspection = inspect(images, folder / "annotations", engine=working)
         summarize(inspection.annotations, digests=inspection.digests)
         sources = preparation.by_source_id(inspection.annotations, images)
-        split = preparation.split_sources(sources, val_split=20, seed=1, digests=inspection.digests)
+        split = preparation.split_sources(sources, val_split=20, seed=1, looks=inspection.looks)
         inspected = time.perf_counter()
         preparation.write_dataset(
             sources, split, Path(target) / "records", seed=1, max_file_size=FILE_MEGABYTES, engine=working

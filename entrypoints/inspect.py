@@ -12,12 +12,13 @@ import click
 from entrypoints.options import (
     DEFAULT_MODEL,
     Command,
-    annotations_option,
     fix_option,
     format_option,
-    images_option,
+    list_options,
+    require_source,
     seed_of,
     seed_option,
+    source_options,
 )
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ _MOST_WRITTEN = 200  # pictures that are written as records for the preview
 
 
 @click.command(cls=Command)
-@images_option
-@annotations_option
+@source_options
 @format_option
+@list_options
 @fix_option
 @click.option(
     "--model",
@@ -51,24 +52,43 @@ _MOST_WRITTEN = 200  # pictures that are written as records for the preview
     help="Log training images as the model will see them, augmented, with their boxes (true, false).",
 )
 @seed_option
-def inspect(images: Path, annotations: Path, format: str, fix: Fix, model: str, preview: bool, seed: int) -> None:
+def inspect(
+    images: Path | None,
+    annotations: Path | None,
+    dataset: str,
+    format: str,
+    train_list: str,
+    val_list: str,
+    test_list: str,
+    fix: Fix,
+    model: str,
+    preview: bool,
+    seed: int,
+) -> None:
     """Look for problems in annotated images and count what they hold; no file is changed."""
     from entrypoints.inspection_run import folder_name, log_inspection
-    from odml import config, inspection, tracking
+    from odml import config, inspection, known_datasets, tracking
+    from odml.annotations.list_files import choose_lists
     from odml.errors import ConfigurationError
     from odml.inspection.statistics import summarize
 
+    require_source(images, annotations, dataset)
     if preview and not model:
         raise ConfigurationError("preview: needs the model that is to see the images; give model too")
     configuration = config.load(model) if model else None
+    lists = choose_lists(train_list=train_list, val_list=val_list, test_list=test_list)
     seed = seed_of(seed)
     with tracking.start_run("inspect", model=model or None) as run:
         run.log_parameters({"fix": fix, "seed": seed})
-        found = inspection.inspect(images, annotations, annotation_format=format, fix=fix)
+        if dataset:
+            images, annotations = known_datasets.fetch(dataset)
+        assert images  # as require_source has seen to
+        assert annotations
+        found = inspection.inspect(images, annotations, annotation_format=format, fix=fix, lists=lists)
         network = _build(configuration) if configuration else None
         anchors = _match_anchors(found, network, Path(model).stem) if network else None
         statistics = summarize(found.annotations, digests=found.digests, anchors=anchors)
-        log_inspection(run, found, statistics, title=folder_name(images))
+        log_inspection(run, found, statistics, title=dataset or folder_name(images))
         if preview and network and statistics.classes:
             _log_preview(run, found, network, images=images, seed=seed)
     click.echo(_summary(found, statistics, f"{run.artifact_uri}/inspection/report.html"))

@@ -101,15 +101,6 @@ def _set_logging() -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-images_option = click.option("--images", type=FOLDER, required=True, help="Folder of images; folders in it count too.")
-annotations_option = click.option(
-    "--annotations",
-    type=click.Path(exists=True, path_type=Path),
-    required=True,
-    help="Folder of annotations, folders in it count too; or one COCO JSON file, or a YOLO data.yaml.",
-)
 KNOWN_DATASETS = ("voc2008", "oxford_pets", "shapes")
 _SOURCE_OPTIONS = (
     click.option(
@@ -159,6 +150,14 @@ group_by_option = click.option(
     default="",
     help="Regular expression on the file names: images in which it, or its first group, finds the same text (a video's "
     "name, say) stay together in the split.",
+)
+keep_alike_option = click.option(
+    "--keep-alike",
+    type=click.BOOL,
+    default=True,
+    show_default=True,
+    help="Keep images that look alike, as copies in another size do, on one side of the split; false parts all but "
+    "those of the same pixels, for a camera that never moves, say (true, false).",
 )
 ready_split_option = click.option(
     "--ready-split",
@@ -321,11 +320,19 @@ _SPLIT_OPTIONS = (
     val_split_option,
     test_split_option,
     group_by_option,
+    keep_alike_option,
     ready_split_option,
     train_list_option,
     val_list_option,
     test_list_option,
 )
+
+
+def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which images are on which side of a split, and nothing about drawing one."""
+    for option in (test_list_option, val_list_option, train_list_option):
+        command = option(command)
+    return command
 
 
 def split_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -75,6 +75,7 @@ def prepare(
     val_split: float,
     test_split: float,
     group_by: str,
+    keep_alike: bool,
     ready_split: bool,
     train_list: str,
     val_list: str,
@@ -92,6 +93,7 @@ def prepare(
     """Check annotated pictures and turn them into records, split into training and validation."""
     from entrypoints.inspection_run import folder_name, log_inspection
     from odml import known_datasets, preparation
+    from odml.annotations.list_files import choose_lists
     from odml.engines import find_engine
     from odml.inspection import inspect
     from odml.inspection.statistics import summarize
@@ -101,7 +103,7 @@ def prepare(
     seed = seed_of(seed)
     preparation.require_room(output_dir, output_prefix=output_prefix)
     preparation.require_split(val_split=val_split, test_split=test_split, group_by=group_by)
-    lists = preparation.list_files(train_list=train_list, val_list=val_list, test_list=test_list)
+    lists = choose_lists(train_list=train_list, val_list=val_list, test_list=test_list)
     with (
         find_engine(engine, workers=workers, spark_master=spark_master) as working,
         start_run("prepare") as run,
@@ -126,7 +128,7 @@ def prepare(
                 test_split=test_split,
                 seed=seed,
                 group_by=group_by,
-                digests=inspection.digests,
+                looks=inspection.looks if keep_alike else inspection.digests,
             )
         run.tag("odml.data.split", inspection.split_origin if follows else "drawn")
         sources = sources.only(split)

@@ -1,4 +1,4 @@
-"""Many annotations in little memory: columns instead of objects, some 60 bytes a picture and 20 an object."""
+"""Many annotations in little memory: columns instead of objects, some 90 bytes a picture and 20 an object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from odml.listing import Listing
 from odml.structures import SIDES, Annotation
 
-_DIGEST_BYTES = 32
+_DIGEST_BYTES = _LOOK_BYTES = 32
 _NO_SIDE = -1
 _Value = TypeVar("_Value")
 
@@ -40,18 +40,21 @@ class AnnotationTable(Sequence[Annotation]):
         self.images = images
         self._numbers, self._sides = array("I"), array("b")
         self._sizes, self._ends = array("I"), array("Q")  # width and height; objects up to and with this row's
-        self._digests = bytearray()
+        self._digests, self._looks = bytearray(), bytearray()
         self._boxes, self._kinds = array("f"), array("I")  # four sides, and a place in the list of kinds, an object
         self._known: dict[_Kind, int] = {}
         self._listed: list[_Kind] = []
 
-    def append(self, annotation: Annotation, *, number: int, digest: str = "", side: str | None = None) -> None:
+    def append(
+        self, annotation: Annotation, *, number: int, digest: str = "", look: bytes = b"", side: str | None = None
+    ) -> None:
         """Add a row.
 
         Args:
             annotation: its picture is the one with the number.
             number: of the picture in ``images``.
             digest: of what the picture shows, 64 hexadecimal digits; "" is none.
+            look: a hash of what it looks like, 32 bytes; b"" is none.
             side: "train", "val" or "test", None if the picture has no side of a split.
         """
         assert annotation.poses is not None  # an Annotation fills them in
@@ -63,6 +66,7 @@ class AnnotationTable(Sequence[Annotation]):
         self._sizes.extend((annotation.width, annotation.height))
         self._numbers.append(number)
         self._digests += bytes.fromhex(digest).rjust(_DIGEST_BYTES, b"\0")
+        self._looks += look.ljust(_LOOK_BYTES, b"\0")
         self._sides.append(SIDES.index(side) if side else _NO_SIDE)
 
     def _place_of(self, kind: _Kind) -> int:
@@ -109,9 +113,18 @@ class AnnotationTable(Sequence[Annotation]):
         return np.frombuffer(bytes(self._digests), f"S{_DIGEST_BYTES}")
 
     @property
+    def look_column(self) -> np.ndarray:
+        """What the rows' pictures look like, uint8 [N, 32]; all 0 where that is not known."""
+        return np.frombuffer(bytes(self._looks), np.uint8).reshape(-1, _LOOK_BYTES)
+
+    @property
     def side_column(self) -> np.ndarray:
         """The places of the rows' sides in ``SIDES``, -1 for none, int8 [N]."""
         return np.frombuffer(self._sides, np.int8)
+
+    def column(self, values: Sequence[_Value] | np.ndarray) -> Mapping[Path, _Value]:
+        """Give the values of the rows [N] by their pictures. The rows must be sorted."""
+        return _Column(self, range(len(self)), values.__getitem__)
 
     @property
     def digests(self) -> Mapping[Path, str]:
@@ -155,6 +168,7 @@ class AnnotationTable(Sequence[Annotation]):
             table._sizes.extend(self._sizes[2 * row : 2 * row + 2])
             table._numbers.append(self._numbers[row])
             table._digests += self._digests[row * _DIGEST_BYTES : (row + 1) * _DIGEST_BYTES]
+            table._looks += self._looks[row * _LOOK_BYTES : (row + 1) * _LOOK_BYTES]
             table._sides.append(self._sides[row])
         table._known, table._listed = dict(self._known), list(self._listed)
         return table

@@ -27,6 +27,7 @@ from odml.inspection import ClassCount, Inspection, count_classes, counted
 from odml.progress import progress
 from odml.records import (
     DATASET_FILE,
+    IMAGES_FILE,
     SPLIT_FILE,
     Dataset,
     file_errors,
@@ -36,13 +37,14 @@ from odml.records import (
     write_description,
     write_text,
 )
-from odml.shards import cut_shards, write_shard
+from odml.shards import Written, cut_shards, write_shard
 from odml.splitting import compile_group_by, group_of, group_pictures, stratified_split
 from odml.structures import DIGEST_LENGTH, LABELS_FILE, SIDES, Annotation, LabelMap
 
 _SAMPLES = 12
 # A process must import TensorFlow before it can write, in which time another could have written about so many.
 _EXAMPLES_WORTH_A_PROCESS = 20_000
+_DIGEST = np.dtype("S32")  # of SHA-256
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ def require_room(folder: Path | str | None, *, output_prefix: str = "") -> None:
         return
     for name in sorted(_names_in(folder)):
         is_record = name.endswith(".tfrecord") and name.startswith(records)
-        if is_record or name in (DATASET_FILE, LABELS_FILE, SPLIT_FILE):
+        if is_record or name in (DATASET_FILE, LABELS_FILE, SPLIT_FILE, IMAGES_FILE):
             raise RecordError(
                 f"{join(folder, name)}: exists and is not overwritten; remove the old records or choose another folder"
             )
@@ -134,23 +136,6 @@ def require_split(*, val_split: float, test_split: float, group_by: str) -> None
     compile_group_by(group_by)
 
 
-def list_files(*, train_list: str, val_list: str, test_list: str) -> dict[str, Path]:
-    """Give the list files by their sides; none where no list is given.
-
-    Raises:
-        ConfigurationError: only one of ``train_list`` and ``val_list`` is given, or a file is not there.
-    """
-    given = {"train": train_list, "val": val_list, "test": test_list}
-    lists = {side: Path(file) for side, file in given.items() if file}
-    if lists and not {"train", "val"} <= set(lists):
-        missing = next(side for side in ("train", "val") if side not in lists)
-        raise ConfigurationError(f"{missing}_list: is missing; give train_list and val_list, or none of the lists")
-    for side, file in lists.items():
-        if not file.is_file():
-            raise ConfigurationError(f"{side}_list: there is no file {file}; give one with a picture a line")
-    return lists
-
-
 def split_sources(
     sources: Mapping[str, Annotation],
     *,
@@ -158,7 +143,7 @@ def split_sources(
     test_split: float = 0,
     seed: int,
     group_by: str = "",
-    digests: Mapping[Path, str] = MappingProxyType({}),
+    looks: Mapping[Path, Hashable] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Give "train", "val" or "test" for each source id, stratified by class; log how, and what validation cannot judge.
 
@@ -169,14 +154,14 @@ def split_sources(
         seed: of what is left to chance.
         group_by: a regular expression, searched in the file name, or if it is not there in the source id. Pictures of
             which it finds the same stay on one side, and those of which it finds nothing stand alone.
-        digests: of the pictures' pixels; those with the same stay on one side.
+        looks: what the pictures look like; those with the same stay on one side.
     Raises:
         ConfigurationError: ``group_by`` is no regular expression, or finds nothing in any picture.
     """
     known: dict[frozenset[str], frozenset[str]] = {}  # most pictures have one of a few sets of classes
     sets = ((source_id, frozenset(annotation.names)) for source_id, annotation in sources.items())
     classes = {source_id: known.setdefault(names, names) for source_id, names in sets}
-    groups = _groups(sources, group_by, digests)
+    groups = _groups(sources, group_by, looks)
     split = stratified_split(classes, val_split=val_split, test_split=test_split, seed=seed, groups=groups)
     _log_split(split, f"drawn with val_split={val_split:g}, test_split={test_split:g}, seed={seed}")
     _warn_of_missing_classes(sources, split)
@@ -203,25 +188,25 @@ def ready_split(sources: Mapping[str, Annotation], inspection: Inspection) -> di
     return split
 
 
-def _groups(sources: Mapping[str, Annotation], group_by: str, digests: Mapping[Path, str]) -> list[list[str]]:
+def _groups(sources: Mapping[str, Annotation], group_by: str, looks: Mapping[Path, Hashable]) -> list[list[str]]:
     """Give the pictures that must not be parted, by name or by content; log how many they are."""
     if not group_by:
-        return group_pictures(sources, lambda source_id: [_shown(sources[source_id], source_id, digests)])
+        return group_pictures(sources, lambda source_id: [_look(sources[source_id], source_id, looks)])
     pattern = compile_group_by(group_by)
     found = {source_id: group for source_id in sources if (group := group_of(source_id, pattern)) is not None}
     if not found:
         raise ConfigurationError(f"group_by: {group_by!r} is in no file name, such as {min(sources)}; correct it")
 
     def keys_of(source_id: str) -> list[Hashable]:
-        return [_shown(sources[source_id], source_id, digests), ("name", found.get(source_id) or source_id)]
+        return [_look(sources[source_id], source_id, looks), ("name", found.get(source_id) or source_id)]
 
     count = len(set(found.values()))
     _log.info("group_by: %d pictures in %d groups, %d without one", len(found), count, len(sources) - len(found))
     return group_pictures(sources, keys_of)
 
 
-def _shown(annotation: Annotation, source_id: str, digests: Mapping[Path, str]) -> Hashable:
-    return "pixels", digests.get(annotation.image, source_id)
+def _look(annotation: Annotation, source_id: str, looks: Mapping[Path, Hashable]) -> Hashable:
+    return "look", looks.get(annotation.image, source_id)
 
 
 def _log_split(split: Mapping[str, str], how: str) -> None:
@@ -282,7 +267,7 @@ def write_dataset(
     records_folder: str = "",
     engine: Engine = work_locally,
 ) -> Dataset:
-    """Write the records of annotated pictures, with labels.pbtxt, dataset.yml and split.json.
+    """Write the records of annotated pictures, with labels.pbtxt, dataset.yml, split.json and images.sha256.
 
     The pictures are encoded in parallel and written as they come: memory holds a few of them, however many there
     are. Training examples are in an order that the seed draws, the others in that of their source ids; the files are
@@ -297,7 +282,7 @@ def write_dataset(
         output_prefix: what the names of the record files begin with.
         max_file_size: megabytes of a record file; 0 is no limit.
         records_folder: a path, or a URI that TensorFlow knows, that gets all of it in place of ``folder``; this then
-            has only the three descriptions, of which dataset.yml says where the records are.
+            has only the four descriptions, of which dataset.yml says where the records are.
         engine: who writes them.
     Raises:
         RecordError: a folder has such files already, or cannot be written to.
@@ -305,15 +290,16 @@ def write_dataset(
     """
     place = records_folder if is_uri(records_folder) else Path(records_folder).resolve() if records_folder else folder
     require_room(place, output_prefix=output_prefix)
+    order = {side: _order(split, side, seed) for side in _sides_of(split)}
     label_map = LabelMap.of(name for annotation in sources.values() for name in annotation.names)
     description = {"name": name, **_layout(split, output_prefix), "seed": seed}
     with _all_or_nothing(place) as part:
         shards = (
             shard
-            for side in _sides_of(split)
+            for side, source_ids in order.items()
             for shard in cut_shards(
                 sources,
-                _order(split, side, seed),
+                source_ids,
                 str(part),
                 output_prefix + side,
                 side=side,
@@ -323,19 +309,25 @@ def write_dataset(
         )
         with closing(engine(write_shard, shards, worth=len(split) // _EXAMPLES_WORTH_A_PROCESS)) as results:
             digests = (digest for some in results for digest in some)
-            written = progress(digests, total=len(split), description="writing examples")
-            description["digest"] = _joined(written)
-        _describe(part, label_map, description, split)
+            contents, files = _columns(progress(digests, total=len(split), description="writing examples"))
+        description["digest"] = _joined(contents)
+        images = _DigestLines([source_id for some in order.values() for source_id in some], files)
+        _describe(part, label_map, description, split, images)
     if records_folder:
         with _all_or_nothing(folder) as part:
-            _describe(part, label_map, {**description, "records_folder": str(place)}, split)
+            _describe(part, label_map, {**description, "records_folder": str(place)}, split, images)
     return open_dataset(folder)
 
 
 def _describe(
-    folder: Path | str, label_map: LabelMap, description: dict[str, int | str], split: Mapping[str, str]
+    folder: Path | str,
+    label_map: LabelMap,
+    description: dict[str, int | str],
+    split: Mapping[str, str],
+    images: Iterable[str],
 ) -> None:
-    write_text(join(folder, SPLIT_FILE), json.dumps(split, indent=1, ensure_ascii=False) + "\n")
+    write_text(join(folder, SPLIT_FILE), [json.dumps(split, indent=1, ensure_ascii=False), "\n"])
+    write_text(join(folder, IMAGES_FILE), images)
     write_description(folder, label_map, description)
 
 
@@ -361,13 +353,38 @@ def _layout(split: Mapping[str, str], output_prefix: str) -> dict[str, int | str
     return layout
 
 
-def _joined(digests: Iterable[str]) -> str:
+def _columns(written: Iterable[Written]) -> tuple[np.ndarray, np.ndarray]:
+    """Give the digests of contents and of files, as bytes S32 [N] each."""
+    contents, files = bytearray(), bytearray()
+    for each in written:
+        contents += bytes.fromhex(each.content)
+        files += bytes.fromhex(each.file)
+    return np.frombuffer(contents, _DIGEST), np.frombuffer(files, _DIGEST)
+
+
+def _hexadecimal(digest: bytes) -> str:
+    return digest.ljust(_DIGEST.itemsize, b"\0").hex()  # numpy leaves out zeros at the end
+
+
+def _joined(contents: np.ndarray) -> str:
     """Give one digest for those of all examples, whatever their order."""
-    column = bytearray().join(map(bytes.fromhex, digests))
     joined = hashlib.sha256()
-    for number, digest in enumerate(np.sort(np.frombuffer(column, f"S{joined.digest_size}"))):
-        joined.update(b"\n" * (number > 0) + digest.ljust(joined.digest_size, b"\0").hex().encode())
+    for number, digest in enumerate(np.sort(contents)):
+        joined.update(b"\n" * (number > 0) + _hexadecimal(digest).encode())
     return joined.hexdigest()[:DIGEST_LENGTH]
+
+
+class _DigestLines(Iterable[str]):
+    """The lines of images.sha256, sorted by source id, as ``sha256sum`` writes and checks them."""
+
+    def __init__(self, source_ids: Sequence[str], digests: np.ndarray) -> None:
+        self._source_ids, self._digests = source_ids, digests
+
+    def __iter__(self) -> Iterator[str]:
+        for place in sorted(range(len(self._source_ids)), key=self._source_ids.__getitem__):
+            name = self._source_ids[place]
+            escaped = name.replace("\\", "\\\\").replace("\n", "\\n")
+            yield f"{'' if escaped == name else chr(92)}{_hexadecimal(self._digests[place])}  {escaped}\n"
 
 
 def _names_in(folder: Path | str) -> list[str]:

@@ -28,6 +28,7 @@ from odml.structures import LABELS_FILE, SIDES, Annotation, LabelMap
 
 DATASET_FILE = "dataset.yml"
 SPLIT_FILE = "split.json"
+IMAGES_FILE = "images.sha256"
 
 RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
 _log = logging.getLogger(__name__)
@@ -214,9 +215,9 @@ def megabytes(max_file_size: int) -> float:
 
 def write_description(folder: Path | str, label_map: LabelMap, description: dict[str, Any]) -> None:
     """Write labels.pbtxt and dataset.yml; ``description`` is what dataset.yml tells beside ``num_classes``."""
-    write_text(join(folder, LABELS_FILE), label_map.to_pbtxt())
+    write_text(join(folder, LABELS_FILE), [label_map.to_pbtxt()])
     text = yaml.safe_dump({"num_classes": len(label_map), **description}, sort_keys=False, allow_unicode=True)
-    write_text(join(folder, DATASET_FILE), text)
+    write_text(join(folder, DATASET_FILE), [text])
 
 
 def is_uri(place: Path | str) -> bool:
@@ -229,10 +230,11 @@ def join(folder: Path | str, name: str) -> Path | str:
     return f"{folder}/{name}" if is_uri(folder) else Path(folder, name)
 
 
-def write_text(place: Path | str, text: str) -> None:
-    """Write a file of UTF-8 text, to a path or a URI; raise RecordError if that cannot be."""
+def write_text(place: Path | str, parts: Iterable[str]) -> None:
+    """Write a file of UTF-8 text, part after part, to a path or a URI; raise RecordError if that cannot be."""
     with file_errors(place), tf.io.gfile.GFile(str(place), "w") as file:
-        file.write(text)
+        for part in parts:
+            file.write(part)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +48,13 @@ class Shard:
     first: int
     count: int
     max_file_size: int
+
+
+class Written(NamedTuple):
+    """SHA-256, in hexadecimal digits, of what was written of one example: its content, and its picture's file."""
+
+    content: str
+    file: str
 
 
 def cut_shards(
@@ -104,8 +113,8 @@ def foresee_bytes(source_id: str, annotation: Annotation) -> int:
     return picture + texts + _EXAMPLE_BYTES + _OBJECT_BYTES * len(annotation.names) + RECORD_OVERHEAD
 
 
-def write_shard(shard: Shard, *, threads: int = 1) -> list[str]:
-    """Write the records of a shard and give a digest of each example's content, in their order.
+def write_shard(shard: Shard, *, threads: int = 1) -> list[Written]:
+    """Write the records of a shard and give the digests of each example, in their order.
 
     Memory holds a few examples for each thread that encodes them, however many the shard has.
 
@@ -113,7 +122,7 @@ def write_shard(shard: Shard, *, threads: int = 1) -> list[str]:
         AnnotationError, ImageError: a picture has changed since it was inspected.
         RecordError: the folder cannot be written to.
     """
-    digests: list[str] = []
+    digests: list[Written] = []
     write_records(
         _serialized(shard, digests, threads),
         shard.folder,
@@ -126,17 +135,26 @@ def write_shard(shard: Shard, *, threads: int = 1) -> list[str]:
     return digests
 
 
-def _serialized(shard: Shard, digests: list[str], threads: int) -> Iterator[bytes]:
-    """Yield the serialized examples, and add a digest of each one's content to ``digests``."""
-    encodings = parallel_map(encode_upright, shard.annotations.images, workers=threads)
+def _serialized(shard: Shard, digests: list[Written], threads: int) -> Iterator[bytes]:
+    """Yield the serialized examples, and add the digests of each one to ``digests``."""
+    encodings = parallel_map(_encode, shard.annotations.images, workers=threads)
     rows = zip(shard.source_ids, shard.annotations, encodings, strict=True)
-    for source_id, annotation, (encoded, image_format, width, height) in rows:
+    for source_id, annotation, (file, (encoded, image_format, width, height)) in rows:
         if (width, height) != (annotation.width, annotation.height):
             raise AnnotationError(f"{annotation.image}: has changed since it was inspected; prepare again")
-        digests.append(_digest(annotation, encoded, shard.side))
+        digests.append(Written(_digest(annotation, encoded, shard.side), file))
         yield serialize_example(
             annotation, shard.label_map, encoded=encoded, image_format=image_format, source_id=source_id
         )
+
+
+def _encode(image: Path) -> tuple[str, tuple[bytes, str, int, int]]:
+    """Give the digest of a picture's file, and what `encode_upright` makes of it."""
+    try:
+        stored = image.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{image}: cannot be read ({error.strerror}); prepare again") from error
+    return hashlib.sha256(stored).hexdigest(), encode_upright(stored, where=str(image))
 
 
 def _digest(annotation: Annotation, encoded: bytes, side: str) -> str:

@@ -103,7 +103,7 @@ def prepared(folder: AnnotatedFolder, target: Path, engine: Engine) -> tuple[Any
     inspection = inspect(folder.images, folder.annotations, fix="clip", engine=engine)
     statistics = summarize(inspection.annotations, digests=inspection.digests)
     sources = by_source_id(inspection.annotations, folder.images)
-    split = split_sources(sources, val_split=20, seed=1, digests=inspection.digests)
+    split = split_sources(sources, val_split=20, seed=1, looks=inspection.looks)
     write_dataset(sources, split, target, seed=1, engine=engine)
     told = [(str(each), each.severity, each.kind, each.line, each.image, each.box) for each in inspection.problems]
     page = write_page(inspection, statistics, {}, title="set")
@@ -229,7 +229,12 @@ def test_records_can_lie_wherever_tensorflow_reads(
     # What lies in memory is there for this process alone.
     engine = partial(work_locally, workers=1) if scheme == "ram" else in_two_processes
     dataset = written(sources, tmp_path / "described", engine, records_folder=place)
-    assert sorted(path.name for path in dataset.folder.iterdir()) == ["dataset.yml", "labels.pbtxt", "split.json"]
+    assert sorted(path.name for path in dataset.folder.iterdir()) == [
+        "dataset.yml",
+        "images.sha256",
+        "labels.pbtxt",
+        "split.json",
+    ]
     assert open_dataset(dataset.folder) == dataset
     assert dataset.train_records[0] == f"{place}/train-01-03.tfrecord"
     assert dataset.digest == open_dataset(alone).digest

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "progress": "",
     "parallel": "",
     "pages": "",
+    "figures": "",
     "signals": "",
     "host_memory": "",
     "structures": "errors",
@@ -38,9 +39,9 @@ MAY_IMPORT = {
     "evaluation": "structures errors",
     "drawing": "structures evaluation",
     "engines": "errors parallel",
-    "inspection": "annotations annotation_table engines image_index images drawing pages structures boxes errors "
-    "parallel progress",
-    "report": "drawing pages structures evaluation",
+    "inspection": "annotations annotation_table engines image_index images drawing figures pages structures boxes "
+    "errors parallel progress",
+    "report": "drawing figures pages structures evaluation",
     "model_card": "structures",
     "shards": "records annotation_table images structures errors parallel",
     "preparation": "inspection splitting records shards engines drawing annotations images structures errors progress",

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import shutil
@@ -10,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from odml import preparation
+from odml.annotations.list_files import choose_lists
 from odml.errors import AnnotationError, ConfigurationError, ImageError, RecordError
 from odml.images import encode_upright, read_image
 from odml.inspection import inspect
@@ -45,6 +47,7 @@ def test_a_data_set_is_written(folder: AnnotatedFolder, tmp_path: Path):
     dataset = written(folder, tmp_path / "new" / "records", name="pets")
     assert sorted(path.name for path in dataset.folder.iterdir()) == [
         "dataset.yml",
+        "images.sha256",
         "labels.pbtxt",
         "split.json",
         "train-1-2.tfrecord",
@@ -55,6 +58,9 @@ def test_a_data_set_is_written(folder: AnnotatedFolder, tmp_path: Path):
         f"val_records: val-*.tfrecord\nseed: 0\ndigest: {dataset.digest}\n"
     )
     assert json.loads((dataset.folder / "split.json").read_text()) == SPLIT
+    lines = (dataset.folder / "images.sha256").read_text().splitlines()
+    files = {name: (folder.images / name).read_bytes() for name in ("a.png", "b.png", "in/c.jpg")}
+    assert lines == [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
     assert dataset.label_map == LabelMap(("cat", "dog"))
     assert len(dataset.digest) == 32
 
@@ -119,7 +125,8 @@ def test_a_prefix_that_is_no_file_name_is_an_error(folder: AnnotatedFolder, tmp_
 
 
 @pytest.mark.parametrize(
-    "name", ["train-1-5.tfrecord", "val-1-5.tfrecord", "dataset.yml", "labels.pbtxt", "split.json"]
+    "name",
+    ["train-1-5.tfrecord", "val-1-5.tfrecord", "dataset.yml", "labels.pbtxt", "split.json", "images.sha256"],
 )
 def test_existing_records_are_not_overwritten(folder: AnnotatedFolder, tmp_path: Path, name: str):
     target = tmp_path / "records"
@@ -308,9 +315,24 @@ def test_pictures_of_the_same_pixels_stay_on_one_side(tmp_path: Path):
     inspection = inspect(folder.images, folder.annotations)
     sources = by_source_id(inspection.annotations, folder.images)
     for seed in range(5):
-        split = preparation.split_sources(sources, val_split=50, seed=seed, digests=inspection.digests)
+        split = preparation.split_sources(sources, val_split=50, seed=seed, looks=inspection.looks)
         assert all(split[f"{number}.png"] == split[f"{number + 1}.png"] for number in (0, 2, 4, 6))
         assert sorted(split.values()) == ["train"] * 4 + ["val"] * 4
+
+
+def test_pictures_that_look_alike_stay_on_one_side(tmp_path: Path):
+    folder = AnnotatedFolder(tmp_path)
+    for number in range(8):
+        folder.add(str(number), voc_object())
+        pixels = np.random.default_rng(number // 2).integers(0, 256, (8, 8, 3), np.uint8)
+        size = (240, 160) if number % 2 else (40, 30)
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(folder.images / f"{number}.png")
+        folder.add_xml(f"{number}.xml", voc_xml(voc_object(), filename=f"{number}.png"))
+    inspection = inspect(folder.images, folder.annotations)
+    sources = by_source_id(inspection.annotations, folder.images)
+    for seed in range(5):
+        split = preparation.split_sources(sources, val_split=50, seed=seed, looks=inspection.looks)
+        assert all(split[f"{number}.png"] == split[f"{number + 1}.png"] for number in (0, 2, 4, 6))
 
 
 def test_the_split_that_the_set_brings_is_followed_and_told(folder: AnnotatedFolder, caplog: pytest.LogCaptureFixture):
@@ -353,7 +375,7 @@ def test_lists_that_do_not_go_together_are_an_error(tmp_path: Path, lists: dict[
     (tmp_path / "a.txt").touch()
     given = {f"{side}_list": lists.get(side, "").format(tmp_path) for side in ("train", "val", "test")}
     with pytest.raises(ConfigurationError) as error:
-        preparation.list_files(**given)
+        choose_lists(**given)
     assert str(error.value) == message.format(tmp_path)
 
 

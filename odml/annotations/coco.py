@@ -25,6 +25,7 @@ _LISTS = ("images", "annotations", "categories")
 _HEAD = 1024 * 1024  # bytes of a file in which its keys are looked for
 # COCO's own folder has these beside instances_*.json: no boxes, or the same people's once more.
 _OTHER_TASKS = ("captions_", "image_info_", "panoptic_", "person_keypoints_", "stuff_")
+_TELLING = "write its folder in file_name"
 _SIDES = ("x", "y", "width", "height")
 
 
@@ -59,7 +60,13 @@ def read(annotations: Path, index: ImageIndex) -> AnnotatedSet:
     named = sorted((SIDES.index(side), file) for file, side in sides.items() if side)
     names = [f"{shown(file, annotations)} for {SIDES[number]}" for number, file in named]
     names += [f"{shown(file, annotations)} passed over" for file in files if file not in sides]
-    return AnnotatedSet(tuple(entries), tuple(problems), ", ".join(names))
+    return AnnotatedSet(
+        tuple(entries),
+        tuple(problems),
+        ", ".join(names),
+        unannotated='are not in "images" of a COCO file',
+        background="one that is there without objects is background",
+    )
 
 
 def _find_files(annotations: Path) -> list[Path]:
@@ -170,6 +177,7 @@ def _entries(content: _Content, beside: tuple[Path, ...], side: str | None) -> l
             partial(_draft, image, content.objects.get(image_id, ()), content.names, content.where),
             beside,
             side,
+            _TELLING,
         )
         for image_id, image in content.images.items()
     ]

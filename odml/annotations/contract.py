@@ -19,13 +19,14 @@ class Entry:
     ``where`` is what problems call the file it is in; ``read`` gives what it says, in any thread or process, to which
     it can be sent; ``beside`` are folders below that of the pictures, in which the picture is looked for first;
     ``side`` is "train", "val" or "test" in the split that the set comes with, None if that leaves the picture out or
-    there is no such split.
+    there is no such split; ``telling`` says how one of several pictures of its name can be meant.
     """
 
     where: str
     read: Callable[[], Draft]
     beside: tuple[Path, ...] = ()
     side: str | None = None
+    telling: str = "write its folder in <filename>"
 
 
 class Entries(Sequence[Entry]):
@@ -56,12 +57,15 @@ class AnnotatedSet:
     The entries may be made only when they are asked for (`Entries`): there can be millions of them.
 
     ``split_origin`` names the files or folders that say who trains and who validates, for people; it is "" where
-    they do not, and then no entry has a side.
+    they do not, and then no entry has a side. ``unannotated`` says what the pictures without an entry lack, and
+    ``background`` how a picture is made background, in the words of the format.
     """
 
     entries: Sequence[Entry]
     problems: tuple[Problem, ...] = ()
     split_origin: str = ""
+    unannotated: str = "have no annotation file"
+    background: str = "an annotation file without objects makes a picture background"
 
 
 def counted(files: Sequence[Path], noun: str) -> str:

@@ -7,9 +7,27 @@ from pathlib import Path
 
 from odml.annotations.draft import Problem
 from odml.annotations.ready_split import read_list
+from odml.errors import ConfigurationError
 from odml.image_index import ImageIndex
 
 _KIND = "split that does not fit"
+
+
+def choose_lists(*, train_list: str, val_list: str, test_list: str) -> dict[str, Path]:
+    """Give the list files by their sides; none where no list is given.
+
+    Raises:
+        ConfigurationError: only one of ``train_list`` and ``val_list`` is given, or a file is not there.
+    """
+    given = {"train": train_list, "val": val_list, "test": test_list}
+    lists = {side: Path(file) for side, file in given.items() if file}
+    if lists and not {"train", "val"} <= set(lists):
+        missing = next(side for side in ("train", "val") if side not in lists)
+        raise ConfigurationError(f"{missing}_list: is missing; give train_list and val_list, or none of the lists")
+    for side, file in lists.items():
+        if not file.is_file():
+            raise ConfigurationError(f"{side}_list: there is no file {file}; give one with a picture a line")
+    return lists
 
 
 def read_lists(lists: Mapping[str, Path], index: ImageIndex) -> tuple[dict[Path, str], list[Problem]]:

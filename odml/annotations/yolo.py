@@ -21,6 +21,7 @@ from odml.images import find_images
 TITLE = "YOLO"
 _VALUES = ("x_center", "y_center", "width", "height")
 _Fault = tuple[str, str]
+_TELLING = "put the label file in a folder of the same name"
 _FOLDERS = ("images", "labels")  # by which the path of a picture and that of its label file differ
 
 
@@ -117,7 +118,7 @@ def _pair(files: Sequence[Path], root: Path, index: ImageIndex) -> tuple[dict[Pa
 
 def _entry(file: Path, image_name: str, names: Mapping[int, str], annotations: Path, side: str | None) -> Entry:
     where = shown(file, annotations)
-    return Entry(where, partial(read_draft, file, image_name, names=names, where=where), side=side)
+    return Entry(where, partial(read_draft, file, image_name, names=names, where=where), side=side, telling=_TELLING)
 
 
 def _key_of(image: Path, index: ImageIndex) -> str:

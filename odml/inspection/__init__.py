@@ -2,6 +2,7 @@
 
 annotated_set     every annotation and its picture -> an Inspection: what is usable, and all problems
 pictures          what a picture file is, and what is odd about it
+looks             which pictures look alike
 fitting           boxes laid on the picture that is there, and mended if they are to be
 objects           what is suspicious about the boxes of one picture
 whole_set         what shows only when all pictures are seen together

@@ -26,6 +26,7 @@ from odml.errors import AnnotationError, ImageError
 from odml.image_index import ImageIndex
 from odml.images import list_images
 from odml.inspection.fitting import Fix, drop, fit, is_of_object
+from odml.inspection.looks import group_alike
 from odml.inspection.objects import check_objects
 from odml.inspection.pictures import look_at_picture
 from odml.inspection.whole_set import Spellings, find_doubles, find_leaks
@@ -49,19 +50,25 @@ class Inspection:
     the order of the files. Because of errors, or because that mended them, ``dropped_files`` annotation files, and with
     them their pictures, are not among the annotations, and of the pictures that are, ``dropped_objects`` objects are
     not. ``split_origin`` is what says which side of a split the pictures are on, for people; it is "" where nothing
-    does.
+    does. ``firsts`` has for each of the annotations the number of the first one whose picture looks like its own.
     """
 
     annotations: AnnotationTable
     problems: tuple[Problem, ...]
     dropped_files: int
     dropped_objects: int
+    firsts: np.ndarray
     split_origin: str = ""
 
     @property
     def digests(self) -> Mapping[Path, str]:
         """Tell by picture what it shows: two with the same pixels have the same digest."""
         return self.annotations.digests
+
+    @property
+    def looks(self) -> Mapping[Path, int]:
+        """Tell by picture what it looks like: two that show the same, be it in another size, have the same number."""
+        return self.annotations.column(self.firsts)
 
     @property
     def sides(self) -> Mapping[Path, str]:
@@ -151,7 +158,7 @@ def inspect(
         )
     if lists:
         inspection = _follow_lists(inspection, lists, index)
-    leaks = find_leaks(inspection.annotations, index.shown)
+    leaks = find_leaks(inspection.annotations, inspection.firsts, index.shown)
     inspection = replace(inspection, problems=(*inspection.problems, *leaks))
     _log_summary(inspection)
     return inspection
@@ -182,6 +189,7 @@ class _Look:
     annotation: Annotation | None
     problems: tuple[Problem, ...]
     digest: str = ""
+    look: bytes = b""
     dropped_objects: int = 0
     side: str | None = None
 
@@ -199,7 +207,7 @@ def _look_at(entry: Entry, *, index: ImageIndex, unread: ImageIndex, fix: Fix) -
     if _unusable(draft.problems):
         return _Look(where, index.images.number_of(found[0]) if len(found) == 1 else None, None, draft.problems)
     if len(found) != 1:
-        message = _not_found(draft, found, index, unread)
+        message = _not_found(draft, found, index, unread, telling=entry.telling)
         missing = Problem(where, None, message, kind="picture that is not there")
         return _Look(where, None, None, (*draft.problems, missing))
     image, number, shown_as = found[0], index.images.number_of(found[0]), index.shown(found[0])
@@ -214,19 +222,27 @@ def _look_at(entry: Entry, *, index: ImageIndex, unread: ImageIndex, fix: Fix) -
     stated = len(draft.objects) + len({problem.object for problem in draft.problems if problem.object is not None})
     if stated and not fitted.objects:
         none_left = Problem(where, None, _NONE_LEFT, "warning", "picture without a usable object", image=image)
-        return _Look(where, number, None, (*problems, none_left), picture.digest)
-    dropped = stated - len(fitted.objects)
-    return _Look(where, number, fitted.annotation(picture), tuple(problems), picture.digest, dropped, entry.side)
+        return _Look(where, number, None, (*problems, none_left))
+    return _Look(
+        where,
+        number,
+        fitted.annotation(picture),
+        tuple(problems),
+        digest=picture.digest,
+        look=picture.look,
+        dropped_objects=stated - len(fitted.objects),
+        side=entry.side,
+    )
 
 
 def _unusable(problems: Iterable[Problem]) -> bool:
     return any(problem.severity == "error" and problem.object is None for problem in problems)
 
 
-def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex, unread: ImageIndex) -> str:
+def _not_found(draft: Draft, found: Sequence[Path], index: ImageIndex, unread: ImageIndex, *, telling: str) -> str:
     if found:
         names = ", ".join(map(index.shown, found))
-        return f"its picture {draft.image_names[0]} may be any of {names}; write its folder in <filename>"
+        return f"its picture {draft.image_names[0]} may be any of {names}; {telling}"
     if others := unread.find(draft.image_names):
         shown = ", ".join(map(unread.shown, others))
         return f"its picture {shown} is of a kind that odml does not read; save it as JPEG or PNG"
@@ -255,18 +271,20 @@ def _gather(looks: Iterable[_Look], source: AnnotatedSet, index: ImageIndex, *, 
         annotated_by[look.number] = count
         if look.annotation:
             spellings.add(look.where, look.annotation)
-            table.append(look.annotation, number=look.number, digest=look.digest, side=look.side)
+            table.append(look.annotation, number=look.number, digest=look.digest, look=look.look, side=look.side)
             dropped_objects += look.dropped_objects
     problems += spellings.problems(fix=fix)
     if fix != "none":
         table = table.renamed(spellings.usual)
     table = table.sorted()
-    problems += [*find_doubles(table, index.shown), *_unannotated(index, seen)]
+    firsts = group_alike(table.look_column, table.digest_column)
+    problems += [*find_doubles(table, firsts, index.shown), *_unannotated(source, index, seen)]
     return Inspection(
         table,
         tuple(problems),
         dropped_files=count - len(table),
         dropped_objects=dropped_objects + _objects_of(source.problems),
+        firsts=firsts,
         split_origin=source.split_origin,
     )
 
@@ -286,14 +304,14 @@ def _objects_of(problems: Sequence[Problem]) -> int:
     return len({(problem.file, problem.object) for problem in problems if problem.object is not None})
 
 
-def _unannotated(index: ImageIndex, annotated: np.ndarray) -> list[Problem]:
+def _unannotated(source: AnnotatedSet, index: ImageIndex, annotated: np.ndarray) -> list[Problem]:
     left = np.flatnonzero(~annotated)
     if not len(left):
         return []
     first = index.images[int(left[0])]
     message = (
-        f"{len(left)} of {len(index)} pictures have no annotation file, first: {index.shown(first)}; "
-        "they are left out (an annotation file without objects makes a picture background)"
+        f"{len(left)} of {len(index)} pictures {source.unannotated}, first: {index.shown(first)}; "
+        f"they are left out ({source.background})"
     )
     return [Problem(index.folder.name, None, message, "warning", "pictures without annotation", image=first)]
 

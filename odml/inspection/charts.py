@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from odml.drawing import PALETTE, font_path
+from odml.figures import draw_figure
 from odml.inspection.statistics import Statistics
 
 _MOST_CLASSES = 40
 _MOST_BARS = 50
 _FEWEST_BARS = 3  # for which there is room, so that one alone is no wall
 _SIZE = (6.4, 3.6)  # inches
-_DPI = 160
 _SKY, _BLUE, _RED = ("#{:02x}{:02x}{:02x}".format(*PALETTE[number]) for number in (1, 4, 5))
 
 
@@ -39,13 +37,7 @@ def draw_charts(statistics: Statistics) -> dict[str, Image.Image]:
 
 
 def _draw(draw: Callable[[Axes, Statistics], None], statistics: Statistics, size: tuple = _SIZE) -> Image.Image:
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes, statistics)
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png")
-    return Image.open(encoded).convert("RGB")
+    return draw_figure(lambda axes: draw(axes, statistics), size=size)
 
 
 def _classes(axes: Axes, statistics: Statistics) -> None:

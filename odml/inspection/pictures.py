@@ -10,6 +10,7 @@ import numpy as np
 
 from odml.annotations.draft import Problem, Severity
 from odml.images import Stored, read_image, stored_as
+from odml.inspection.looks import look_of
 
 # More than any network sees of one picture, and minutes of decoding in every epoch.
 HUGE = 40_000_000  # pixels
@@ -22,7 +23,7 @@ class Picture:
     """A picture that can be decoded; ``width`` and ``height`` are the upright picture's.
 
     ``orientation`` is its EXIF orientation, 1 to 8; ``digest`` is the same for two files that show the same pixels,
-    whatever they are called and however they are stored.
+    whatever they are called and however they are stored; ``look`` is its hash in `odml.inspection.looks`.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class Picture:
     height: int
     orientation: int
     digest: str
+    look: bytes
     problems: tuple[Problem, ...]
 
 
@@ -46,7 +48,7 @@ def look_at_picture(path: Path, *, where: str) -> Picture:
     height, width, _ = pixels.shape
     oddities = _oddities(stored, suffix=path.suffix.lower(), width=width, height=height)
     problems = tuple(Problem(where, None, message, severity, kind, image=path) for kind, severity, message in oddities)
-    return Picture(path, width, height, stored.orientation, _digest(pixels), problems)
+    return Picture(path, width, height, stored.orientation, _digest(pixels), look_of(pixels), problems)
 
 
 def _oddities(stored: Stored, *, suffix: str, width: int, height: int) -> list[tuple[str, Severity, str]]:

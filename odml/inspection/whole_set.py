@@ -51,35 +51,48 @@ class Spellings:
                 yield replace(self.first[name], message=f"{differs}; it is read as {usual!r}", severity="mended")
 
 
-def find_doubles(table: AnnotationTable, shown: Callable[[Path], str]) -> Iterator[Problem]:
-    """Give a problem for each picture that shows the same pixels as an earlier one.
+def find_doubles(table: AnnotationTable, firsts: np.ndarray, shown: Callable[[Path], str]) -> Iterator[Problem]:
+    """Give a problem for each picture that shows the same pixels as an earlier one, or looks like one.
 
     Args:
         table: the pictures, sorted.
+        firsts: the row of the first picture that each one looks like, int [N].
         shown: gives a picture's path for people.
     """
-    _, firsts, places = np.unique(table.digest_column, return_index=True, return_inverse=True)
-    same = firsts[places]
-    for row in np.flatnonzero(same != np.arange(len(table))).tolist():
+    digests = table.digest_column
+    _, first_rows, places = np.unique(digests, return_index=True, return_inverse=True)
+    same = first_rows[places]
+    for row in np.flatnonzero(firsts != np.arange(len(table))).tolist():
         image = table.image_of(row)
-        message = f"shows the same as {shown(table.image_of(int(same[row])))}; remove one, it counts double"
-        yield Problem(shown(image), None, message, "warning", "picture that is there twice", image=image)
+        if same[row] != row:
+            message = f"shows the same as {shown(table.image_of(int(same[row])))}; remove one, it counts double"
+            yield Problem(shown(image), None, message, "warning", "picture that is there twice", image=image)
+        else:
+            first = shown(table.image_of(int(firsts[row])))
+            message = f"looks like {first}, resized or compressed anew perhaps; remove one if it is"
+            yield Problem(shown(image), None, message, "warning", "picture that looks like another", image=image)
 
 
-def find_leaks(table: AnnotationTable, shown: Callable[[Path], str]) -> Iterator[Problem]:
-    """Give a problem for each picture that is not for training but shows the same as one that is, or for both.
+def find_leaks(table: AnnotationTable, firsts: np.ndarray, shown: Callable[[Path], str]) -> Iterator[Problem]:
+    """Give a problem for each picture that is not for training but shows what one does that is, or looks like it.
 
     Args:
         table: the pictures, sorted; those without a side are on none.
+        firsts: the row of the first picture that each one looks like, int [N].
         shown: gives a picture's path for people.
     """
     digests, sides = table.digest_column, table.side_column
     train_rows = np.flatnonzero(sides == SIDES.index("train"))
-    trained, firsts = np.unique(digests[train_rows], return_index=True)
-    for row in np.flatnonzero(np.isin(digests, trained) & (sides > SIDES.index("train"))).tolist():
-        image, side = table.image_of(row), SIDES[sides[row]]
-        same = table.image_of(int(train_rows[firsts[np.searchsorted(trained, digests[row])]]))
-        message = f"is for {side}, but shows the same as {shown(same)}, which is for train; remove one"
+    leaks = (sides > SIDES.index("train")) & np.isin(firsts, firsts[train_rows])
+    trained: dict[int, list[int]] = defaultdict(list)
+    for row in train_rows[np.isin(firsts[train_rows], firsts[leaks])].tolist():
+        trained[int(firsts[row])].append(row)
+    for row in np.flatnonzero(leaks).tolist():
+        image, alike = table.image_of(row), trained[int(firsts[row])]
+        same = next((other for other in alike if digests[other] == digests[row]), None)
+        what = "looks like" if same is None else "shows the same as"
+        trained_on = shown(table.image_of(alike[0] if same is None else same))
+        message = f"is for {SIDES[sides[row]]}, but {what} {trained_on}, which is for train; remove one"
         yield Problem(shown(image), None, message, "warning", "picture in two splits", image=image)
 
 

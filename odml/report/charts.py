@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from PIL import Image
@@ -17,12 +15,12 @@ from odml.evaluation import Analysis
 from odml.evaluation.calibration import BINS
 from odml.evaluation.coco import RECALLS
 from odml.evaluation.curves import SCORES, Curves
+from odml.figures import draw_figure
 
 _NAMED_CURVES = 7
 _NAMED_CELLS = 40
 _NUMBERED_CELLS = 25
 _SIZE = (6.4, 4.2)  # inches
-_DPI = 160
 _COLOURS = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE]
 _BLUE, _RED = _COLOURS[4], _COLOURS[5]
 _INK, _FAINT = "#1c2733", "#b8c4ce"
@@ -49,13 +47,7 @@ def draw_charts(analysis: Analysis) -> dict[str, Image.Image]:
 
 
 def _draw(draw: Callable[[Axes, Analysis], None], analysis: Analysis, size: tuple = _SIZE) -> Image.Image:
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes, analysis)
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png")
-    return Image.open(encoded).convert("RGB")
+    return draw_figure(lambda axes: draw(axes, analysis), size=size)
 
 
 def _precision_recall(axes: Axes, analysis: Analysis) -> None:

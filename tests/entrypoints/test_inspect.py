@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -7,8 +8,9 @@ from click.testing import CliRunner, Result
 from mlflow.entities import Run
 
 from entrypoints.inspect import inspect
+from odml.known_datasets import known
 from tests import tiny
-from tests.voc_files import AnnotatedFolder, voc_object
+from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
 
 BAD = voc_object(box=(30, 1, 12, 10))
 
@@ -73,6 +75,26 @@ def test_what_is_mended_is_listed(folder: AnnotatedFolder):
     assert (artifacts() / "problems.txt").read_text() == f"{line}\n"
     metrics = latest_run().data.metrics
     assert (metrics["data/errors"], metrics["data/mended"], metrics["data/dropped_objects"]) == (0, 1, 1)
+
+
+def test_lists_are_looked_through_for_pictures_on_two_sides(folder: AnnotatedFolder, tmp_path: Path):
+    shutil.copy(folder.images / "a.png", folder.images / "b.png")
+    folder.add_xml("b.xml", voc_xml(voc_object("cat"), filename="b.png"))
+    for side, name in {"train": "a", "val": "b"}.items():
+        (tmp_path / f"{side}.txt").write_text(name)
+    result = run(folder, "--model", "", "--fix", "drop", "--train-list", "train.txt", "--val-list", "val.txt")
+    assert result.exit_code == 0, result.output
+    assert "warning: picture in two splits: 1" in result.stdout.splitlines()
+    assert "images/b.png: is for val, but shows the same as images/a.png" in (artifacts() / "problems.txt").read_text()
+
+
+def test_a_known_data_set_is_inspected(tracking_store: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(known, "_SHAPES", 3)
+    monkeypatch.setenv("ODML_CACHE", str(tracking_store / "cache"))
+    result = CliRunner().invoke(inspect, ["--dataset", "shapes", "--model", ""])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("3 usable images, ")
+    assert "Inspection of shapes" in (artifacts() / "inspection" / "report.html").read_text()
 
 
 def test_a_preview_needs_a_model(folder: AnnotatedFolder):

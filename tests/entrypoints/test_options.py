@@ -12,10 +12,10 @@ from entrypoints.options import (
     batch_size_option,
     configuration_of,
     gpus_option,
-    images_option,
     model_option,
     print_config_option,
     seed_option,
+    source_options,
 )
 from odml import config
 from odml.errors import RecordError
@@ -75,7 +75,7 @@ def test_value_below_zero_is_no_option():
 
 
 def test_folder_that_is_not_there_is_refused_before_any_work():
-    result = run(images_option(lambda images: None), "--images", "nowhere")
+    result = run(source_options(lambda images, annotations, dataset: None), "--images", "nowhere")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == "Error: Invalid value for '--images': Directory 'nowhere' does not exist."
 

@@ -132,9 +132,21 @@ def test_bad_annotations_are_skipped_counted_and_listed(folder: AnnotatedFolder)
 def test_records_go_to_a_folder_of_their_own_and_are_not_overwritten(folder: AnnotatedFolder, tmp_path: Path):
     assert run(folder, "--output-dir", "records", "--output-prefix", "p-").exit_code == 0
     names = sorted(path.name for path in (tmp_path / "records").iterdir())
-    assert names == ["dataset.yml", "labels.pbtxt", "p-train-1-3.tfrecord", "p-val-1-1.tfrecord", "split.json"]
+    assert names == [
+        "dataset.yml",
+        "images.sha256",
+        "labels.pbtxt",
+        "p-train-1-3.tfrecord",
+        "p-val-1-1.tfrecord",
+        "split.json",
+    ]
     described = artifacts() / "dataset"
-    assert sorted(path.name for path in described.iterdir()) == ["dataset.yml", "labels.pbtxt", "split.json"]
+    assert sorted(path.name for path in described.iterdir()) == [
+        "dataset.yml",
+        "images.sha256",
+        "labels.pbtxt",
+        "split.json",
+    ]
     assert open_dataset(described).train_records == (tmp_path / "records" / "p-train-1-3.tfrecord",)
     result = run(folder, "--output-dir", "records", "--output-prefix", "p-")
     assert (result.exit_code, result.stderr) == (

@@ -271,8 +271,16 @@ def test_a_real_set_with_two_empty_boxes_lists_both(shared: Path):
         "Annotations/BloodImage_00343.xml: object 4: xmax 181 is not greater than xmin 181, ymax 329 is not "
         "greater than ymin 329; remove or fix the box",
     ]
-    assert {problem.kind for problem in inspection.warnings} == {"box drawn twice"}
-    assert len(inspection.warnings) == 7
+    assert {problem.kind for problem in inspection.warnings} == {
+        "box drawn twice",
+        "picture that looks like another",
+        "picture in two splits",
+    }
+    assert str(inspection.warnings[-1]) == (
+        "JPEGImages/BloodImage_00037.jpg: is for val, but looks like JPEGImages/BloodImage_00038.jpg, which is for "
+        "train; remove one"
+    )
+    assert len(inspection.warnings) == 9
     assert len(inspection.annotations) == 364
     assert {name: count.objects for name, count in count_classes(inspection.annotations).items()} == {
         "Platelets": 361,

@@ -78,6 +78,20 @@ def add_same_picture(folder: AnnotatedFolder) -> None:
     folder.add_xml("same.xml", voc_xml(voc_object(), filename="same.bmp"))
 
 
+def add_resized_picture(folder: AnnotatedFolder) -> None:
+    """Store a picture twice, once smaller and compressed."""
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    large = Image.fromarray(pixels).resize((400, 300), Image.Resampling.BICUBIC)
+    add_picture("bad.png", encoded(large, "PNG"))(folder)
+    large.resize((160, 120)).save(folder.images / "copy.jpg", quality=50)
+    folder.add_xml("copy.xml", voc_xml(voc_object(), filename="copy.jpg"))
+
+
+def add_split_with_resized_picture(folder: AnnotatedFolder) -> None:
+    add_resized_picture(folder)
+    add_split(folder, train="good\ncopy\n", val="bad\n")
+
+
 def add_second_annotation(folder: AnnotatedFolder) -> None:
     folder.add_xml("second.xml", voc_xml(voc_object(), filename="good.png"))
 
@@ -91,10 +105,14 @@ def add_clear_picture(folder: AnnotatedFolder) -> None:
 def add_split_with_leak(folder: AnnotatedFolder) -> None:
     """Bring a split whose validation shows what training shows."""
     add_same_picture(folder)
+    add_split(folder, train="good\n", val="same\n")
+
+
+def add_split(folder: AnnotatedFolder, **lists: str) -> None:
     sets = folder.annotations.parent / "ImageSets" / "Main"
     sets.mkdir(parents=True)
-    (sets / "train.txt").write_text("good\n")
-    (sets / "val.txt").write_text("same\n")
+    for side, names in lists.items():
+        (sets / f"{side}.txt").write_text(names)
 
 
 def turned(orientation: int) -> Image.Exif:
@@ -105,6 +123,7 @@ def turned(orientation: int) -> Image.Exif:
 
 JPEG = encoded(picture(), "JPEG")
 BAD, BAD_PICTURE = "annotations/bad.xml", "images/bad.png"
+COPY = f"warning: images/copy.jpg: looks like {BAD_PICTURE}, resized or compressed anew perhaps; remove one if it is"
 UNKNOWN = f"cannot be read as a picture (its content is of no known format); {LOOKS}"
 
 CASES = [
@@ -382,6 +401,19 @@ CASES = [
             "one",
         ],
     ),
+    Case(
+        "one picture in two sizes",
+        add_resized_picture,
+        [COPY],
+    ),
+    Case(
+        "picture in two sizes in two splits",
+        add_split_with_resized_picture,
+        [
+            COPY,
+            f"warning: {BAD_PICTURE}: is for val, but looks like images/copy.jpg, which is for train; remove one",
+        ],
+    ),
 ]
 
 
@@ -468,3 +500,17 @@ def test_a_coco_file_has_the_same_checks(folder: AnnotatedFolder):
     (folder.annotations / "all.json").write_text(json.dumps(content))
     inspection = inspect(folder.images, folder.annotations)
     assert {problem.kind for problem in inspection.warnings} == {"tiny box", "class with two spellings"}
+
+
+def test_a_coco_file_is_told_of_in_its_own_words(folder: AnnotatedFolder):
+    (folder.annotations / "good.xml").unlink()
+    for name in ("a/1.png", "b/1.png"):
+        folder.add_image(name)
+    content = {"images": [{"id": 1, "file_name": "1.png"}], "categories": [], "annotations": []}
+    (folder.annotations / "all.json").write_text(json.dumps(content))
+    assert told(inspect(folder.images, folder.annotations), folder) == [
+        "error: annotations/all.json: its picture 1.png may be any of images/a/1.png, images/b/1.png; write its folder "
+        "in file_name",
+        'warning: images: 3 of 3 pictures are not in "images" of a COCO file, first: images/a/1.png; they are left out '
+        "(one that is there without objects is background)",
+    ]

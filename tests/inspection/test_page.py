@@ -82,7 +82,7 @@ def test_charts_of_many_classes_with_any_name(folder: AnnotatedFolder):
     inspection = look(folder)
     charts = draw_charts(summarize(inspection.annotations, digests=inspection.digests))
     assert list(charts) == CHARTS
-    assert all(len(np.unique(np.asarray(chart).reshape(-1, 3), axis=0)) > 10 for chart in charts.values())
+    assert all(len(chart.convert("RGB").getcolors(chart.width * chart.height)) > 10 for chart in charts.values())
 
 
 @pytest.mark.parametrize(
