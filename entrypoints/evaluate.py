@@ -50,6 +50,7 @@ def evaluate(trained_model: str, step: str | int, dataset: str, split: str, eval
         run.tag("odml.step", found_step)
         run.tag("odml.split", split)
         run.tag("odml.data.digest", data.digest)
+        run.log_parameters(model.configuration.model_dump(mode="json"))
         run.log_text(model.configuration.to_yaml(), "config.yml")
         run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context=CONTEXTS[split])
         with batches.naming_damage(data):

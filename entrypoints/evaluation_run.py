@@ -57,6 +57,7 @@ class Evaluator:
         self._records = dataset.records_of(side)
         there = dataset.examples_of(side)
         self._examples = there if examples < 0 else min(examples, there)
+        run.tag("odml.evaluated_images", self._examples)
         # Among others of its batch a smaller image is padded, and padding changes its scores.
         self._batch_size = BATCH_SIZE if model.fixed_size else 1
         self._resize = model.resize

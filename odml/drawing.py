@@ -65,19 +65,20 @@ def draw_annotation(image: np.ndarray, annotation: Annotation, label_map: LabelM
     return _draw(image, [_Mark(box, label_map.id_of(name), name, dashed=dashed) for box, name, dashed in rows])
 
 
-def beside(
-    left: Image.Image, right: Image.Image, *, captions: tuple[str, str] = ("ground truth", "detections")
-) -> Image.Image:
-    """Put two pictures beside each other on white, each under its caption."""
-    font = _font(_own_font(), _font_size(left.size))
+def beside(*pictures: Image.Image, captions: Sequence[str] = ("ground truth", "detections")) -> Image.Image:
+    """Put pictures beside each other on white, each under its caption.
+
+    Raises ValueError if there is not a caption a picture.
+    """
+    font = _font(_own_font(), _font_size(pictures[0].size))
     gap = round(font.size)
-    columns = [
-        max(each.width, math.ceil(font.getlength(text))) for each, text in zip((left, right), captions, strict=True)
-    ]
+    columns = [max(each.width, math.ceil(font.getlength(text))) for each, text in zip(pictures, captions, strict=True)]
     header = 2 * gap
-    sheet = Image.new("RGB", (sum(columns) + 3 * gap, header + max(left.height, right.height) + gap), _LIGHT)
+    size = (sum(columns) + (len(columns) + 1) * gap, header + max(each.height for each in pictures) + gap)
+    sheet = Image.new("RGB", size, _LIGHT)
     draw = ImageDraw.Draw(sheet)
-    for picture, caption, x in zip((left, right), captions, (gap, columns[0] + 2 * gap), strict=True):
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x = sum(columns[:number]) + (number + 1) * gap
         draw.text((x, header // 2), caption, _DARK, font, anchor="lm")
         sheet.paste(picture, (x, header))
     return sheet

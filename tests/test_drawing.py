@@ -189,6 +189,15 @@ def test_pictures_stand_beside_each_other_under_their_captions():
     assert all(sheet.crop(box).getextrema()[0][0] < 50 for box in [(11, 0, 211, 22), (222, 0, 372, 22)])
 
 
+def test_any_number_of_pictures_can_stand_beside_each_other():
+    pictures = [Image.new("RGB", (200, height), GREY) for height in (100, 120, 80)]
+    sheet = beside(*pictures, captions=("one", "two", "three"))
+    assert sheet.size == (3 * 200 + 4 * 11, 22 + 120 + 11)
+    assert sheet.crop((433, 22, 633, 102)).getcolors() == [(200 * 80, GREY)]
+    with pytest.raises(ValueError, match="zip"):
+        beside(*pictures)
+
+
 def test_narrow_pictures_have_room_for_their_captions():
     left, right = Image.new("RGB", (20, 200), GREY), Image.new("RGB", (20, 200), GREY)
     assert beside(left, right).width > beside(left, right, captions=("a", "b")).width == 20 + 20 + 3 * 11

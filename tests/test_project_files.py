@@ -24,6 +24,8 @@ OPERATIONS = {
     "export_and_freeze",
     "register",
     "serve",
+    "compare",
+    "lineage",
     "detect",
     "stop",
     "tensorboard",

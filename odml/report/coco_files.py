@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from odml.errors import AnnotationError
 from odml.structures import Annotation, Detections, LabelMap
 
 
@@ -39,6 +41,70 @@ def write_ground_truth(path: Path, annotations: Sequence[Annotation], label_map:
         file.write(',\n"annotations": ')
         _dump_list(file, _objects(annotations, label_map))
         file.write("}\n")
+
+
+def read_ground_truth(path: Path) -> tuple[list[Annotation], LabelMap]:
+    """Read what ``write_ground_truth`` has written: the same annotations in the same order, and their label map.
+
+    Of objects that are difficult and crowds both, the first is kept.
+
+    Raises:
+        AnnotationError: the file is damaged.
+    """
+    with _reading(path):
+        content = json.loads(path.read_text())
+        label_map = LabelMap(tuple(each["name"] for each in content["categories"]))
+        objects: dict[int, list[dict]] = {each["id"]: [] for each in content["images"]}
+        for each in content["annotations"]:
+            objects[each["image_id"]].append(each)
+        return [_annotation(image, objects[image["id"]], label_map) for image in content["images"]], label_map
+
+
+def read_predictions(path: Path, pictures: int) -> list[Detections]:
+    """Read what ``write_predictions`` has written of so many pictures: the same detections in the same order.
+
+    Raises:
+        AnnotationError: the file is damaged, or tells of more pictures.
+    """
+    with _reading(path):
+        rows: list[list[dict]] = [[] for _ in range(pictures)]
+        for each in json.loads(path.read_text()):
+            rows[each["image_id"] - 1].append(each)
+        return [
+            Detections(
+                _xyxy(of_picture),
+                np.array([each["score"] for each in of_picture], np.float32),
+                np.array([each["category_id"] for each in of_picture], np.int32),
+            )
+            for of_picture in rows
+        ]
+
+
+def _annotation(image: dict, objects: Sequence[dict], label_map: LabelMap) -> Annotation:
+    difficult = np.array([bool(each["difficult"]) for each in objects], np.bool_)
+    return Annotation(
+        image=Path(image["file_name"]),
+        width=image["width"],
+        height=image["height"],
+        boxes=_xyxy(objects),
+        names=tuple(label_map.name_of(each["category_id"]) for each in objects),
+        difficult=difficult,
+        crowd=np.array([bool(each["iscrowd"]) for each in objects], np.bool_) & ~difficult,
+    )
+
+
+def _xyxy(rows: Sequence[dict]) -> np.ndarray:
+    boxes = np.array([each["bbox"] for each in rows], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.astype(np.float32)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise AnnotationError(f"{path}: is not what an evaluation writes ({error!r}); evaluate again") from error
 
 
 def _results(image_id: int, detections: Detections) -> Iterator[dict]:

@@ -14,18 +14,36 @@ The only package that imports MLflow, but for ``odml.serving``.
     system_metrics  what the machine does while a run goes on
     names           metric names that MLflow takes
     registry        logged and registered models
+    evaluations     how good a checkpoint is, by the runs that have measured it
+    run_table       the runs of an experiment, a row each
+    lineage         the way from a model back to the photos
+    links           addresses of pages of MLflow's UI
     projects        running an entry point as a child run
     stores          what is reachable
 """
 
+from odml.tracking.evaluations import Measured, evaluations_of, find_evaluation
 from odml.tracking.event_folders import EventFolders
 from odml.tracking.folders import ArtifactFolder
+from odml.tracking.given import find_run, run_settings
 from odml.tracking.last_words import end_at_once
+from odml.tracking.lineage import Origin, lineage_of
+from odml.tracking.links import page_of, ui_address
 from odml.tracking.ongoing import OngoingRun, ongoing_run, ongoing_runs
 from odml.tracking.projects import child_run
-from odml.tracking.registry import logged_model, register_model
+from odml.tracking.registry import (
+    RegisteredVersion,
+    add_version,
+    describe_version,
+    drop_alias,
+    find_version,
+    logged_model,
+    move_alias,
+)
+from odml.tracking.run_table import RunRow, recent_runs
 from odml.tracking.runs import (
     Run,
+    artifact_text,
     artifact_uri,
     given_run,
     input_folder,
@@ -40,22 +58,39 @@ from odml.tracking.stores import open_registry, open_store
 __all__ = [
     "ArtifactFolder",
     "EventFolders",
+    "Measured",
     "OngoingRun",
+    "Origin",
+    "RegisteredVersion",
     "Run",
+    "RunRow",
+    "add_version",
+    "artifact_text",
     "artifact_uri",
     "child_run",
+    "describe_version",
+    "drop_alias",
     "end_at_once",
+    "evaluations_of",
+    "find_evaluation",
+    "find_run",
+    "find_version",
     "given_run",
     "input_folder",
     "is_run_id",
+    "lineage_of",
     "logged_model",
     "metrics_at",
+    "move_alias",
     "ongoing_run",
     "ongoing_runs",
     "open_registry",
     "open_store",
-    "register_model",
+    "page_of",
+    "recent_runs",
     "run_metrics",
+    "run_settings",
     "run_tags",
     "start_run",
+    "ui_address",
 ]

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from odml.errors import TrackingError
 from odml.tracking.registry import run_of_model
+from odml.tracking.stores import shown
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -99,7 +100,9 @@ def _of_run(client: MlflowClient, run_id: str, wanted: Wanted) -> Input:
     try:
         artifact = _artifact(client, run_id, wanted)
     except MlflowException as error:
-        raise TrackingError(f"{wanted.name}: run {run_id} is not in {client.tracking_uri}; check the id") from error
+        raise TrackingError(
+            f"{wanted.name}: run {run_id} is not in {shown(client.tracking_uri)}; check the id"
+        ) from error
     if not artifact:
         raise TrackingError(
             f"{wanted.name}: run {run_id} has no {_folders(wanted)}; give a run of {_either(wanted.operations)}"

@@ -9,7 +9,7 @@ from typing import NoReturn
 import mlflow
 from mlflow import MlflowClient
 
-from odml.tracking.stores import bound_retries
+from odml.tracking.stores import prepare_client
 
 _PROGRAM = "import sys; from odml.tracking import last_words; last_words.fail(*sys.argv[1:])"
 
@@ -25,13 +25,15 @@ def end_at_once(run_id: str | None, message: str) -> NoReturn:
     """
     if run_id is None:
         os._exit(1)
-    os.execv(sys.executable, [sys.executable, "-c", _PROGRAM, mlflow.get_tracking_uri(), run_id, message])
+    # Not as an argument: those are for everybody to see, and a database's address holds its password.
+    os.environ["MLFLOW_TRACKING_URI"] = mlflow.get_tracking_uri()
+    os.execv(sys.executable, [sys.executable, "-c", _PROGRAM, run_id, message])
 
 
-def fail(tracking_uri: str, run_id: str, message: str) -> NoReturn:
+def fail(run_id: str, message: str) -> NoReturn:
     """Mark a run FAILED and exit with 1."""
-    bound_retries()
-    client = MlflowClient(tracking_uri)
+    prepare_client()
+    client = MlflowClient()
     client.set_tag(run_id, "odml.error", message)
     client.set_terminated(run_id, "FAILED")
     sys.exit(1)

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from odml.errors import TrackingError
 from odml.tracking.processes import Process
+from odml.tracking.stores import shown
 
 # Of the end that a resumed run had.
 _TAGS_OF_AN_END = ("odml.error", "odml.stop_reason")
@@ -35,7 +36,7 @@ def resume_run(run_id: str, operation: str) -> Run:
     try:
         run = client.get_run(run_id)
     except MlflowException:
-        raise TrackingError(f"resume: run {run_id} is not in {client.tracking_uri}; check the id") from None
+        raise TrackingError(f"resume: run {run_id} is not in {shown(client.tracking_uri)}; check the id") from None
     found = run.data.tags.get("odml.operation", "another program")
     if found != operation:
         raise TrackingError(f"resume: run {run_id} is one of {found}, not of {operation}; give one of {operation}")

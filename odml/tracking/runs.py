@@ -32,7 +32,7 @@ from odml.tracking.names import mlflow_name
 from odml.tracking.outbox import Outbox
 from odml.tracking.processes import Process
 from odml.tracking.resuming import last_steps, resume_run
-from odml.tracking.stores import bound_retries, unreachable
+from odml.tracking.stores import prepare_client, shown, unreachable
 from odml.tracking.system_metrics import sample_system
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def start_run(
         TrackingError: the tracking store does not answer, there is no such run to resume, the experiment's artifacts
             cannot be written from here, or, at the end, something could not be stored.
     """
-    bound_retries()
+    prepare_client()
     run = Run(resume_run(resume, operation) if resume else _start(operation, model))
     try:
         _require_artifact_store(run)
@@ -276,7 +276,7 @@ def input_folder(name: str, value: str, *, operations: tuple[str, ...], artifact
     Raises:
         TrackingError: nothing fits.
     """
-    bound_retries()
+    prepare_client()
     client = MlflowClient()
     found = find_given(client, value, Wanted(name, operations, (artifact,)))
     with ExitStack() as until_close:
@@ -291,6 +291,15 @@ def run_tags(run_id: str) -> dict[str, str]:
 def artifact_uri(run_id: str) -> str:
     """Give the place where a run's artifacts are kept."""
     return MlflowClient().get_run(run_id).info.artifact_uri
+
+
+def artifact_text(run_id: str, path: str) -> str | None:
+    """Give an artifact that is a text, None if the run has none of that name."""
+    client = MlflowClient()
+    if path not in {each.path for each in client.list_artifacts(run_id, path.rpartition("/")[0] or None)}:
+        return None
+    with ExitStack() as until_read:
+        return _local_copy(client, Input(run_id=run_id, artifact=path), until_read).read_text(encoding="utf-8")
 
 
 def is_run_id(text: str) -> bool:
@@ -339,12 +348,12 @@ def _local_copy(client: MlflowClient, found: Input, until_close: ExitStack) -> P
         return Path(client.download_artifacts(found.run_id, found.artifact, folder))
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"run {found.run_id}: {found.artifact}/ cannot be downloaded ({error}); try again"
+            f"run {found.run_id}: {found.artifact} cannot be downloaded ({error}); try again"
         ) from error
 
 
 def _require_artifact_store(run: Run) -> None:
-    store = mlflow.get_tracking_uri()
+    store = shown(mlflow.get_tracking_uri())
     if run.artifact_uri.startswith("mlflow-artifacts:") and not store.startswith("http"):
         name = MlflowClient().get_experiment(run.experiment_id).name
         raise TrackingError(

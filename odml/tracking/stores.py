@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -12,9 +13,28 @@ from mlflow.exceptions import MlflowException
 from odml.errors import TrackingError
 
 
-def bound_retries() -> None:
-    """Let a call to a server that is down fail after seconds instead of MLflow's four minutes, unless set."""
+def prepare_client() -> None:
+    """Set MLflow's variables, before the first call, as all that is here needs them.
+
+    A call to a server that is down fails after seconds instead of MLflow's four minutes, unless the user has said
+    otherwise. A user and password that are part of a server's address go to the variables that MLflow reads them from
+    as well: it prints addresses, but never those.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        address = urlsplit(os.environ.get(variable, ""))
+        if address.scheme in ("http", "https") and address.username is not None:
+            os.environ.setdefault("MLFLOW_TRACKING_USERNAME", unquote(address.username))
+            os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", unquote(address.password or ""))
+            os.environ[variable] = shown(address.geturl())
+
+
+def shown(uri: str) -> str:
+    """Give a store's URI as it may be printed: without user and password, and without what a database is asked for."""
+    address = urlsplit(uri)
+    if not address.netloc:
+        return uri
+    return urlunsplit((address.scheme, address.netloc.rpartition("@")[2], address.path, "", ""))
 
 
 def open_store() -> str:
@@ -23,13 +43,13 @@ def open_store() -> str:
     Raises:
         TrackingError: it does not answer.
     """
-    bound_retries()
+    prepare_client()
     uri = mlflow.get_tracking_uri()
     try:
         MlflowClient().search_experiments(max_results=1)
     except MlflowException as error:
         raise unreachable("tracking store", uri, error) from error
-    return uri
+    return shown(uri)
 
 
 def active_experiment() -> Experiment:
@@ -59,15 +79,23 @@ def open_registry() -> str:
     Raises:
         TrackingError: it does not answer.
     """
-    bound_retries()
+    prepare_client()
     uri = mlflow.get_registry_uri()
     try:
         MlflowClient().search_registered_models(max_results=1)
     except MlflowException as error:
         raise unreachable("model registry", uri, error) from error
-    return uri
+    return shown(uri)
 
 
 def unreachable(what: str, uri: str, error: Exception) -> TrackingError:
-    """Make the error for a store that does not answer."""
-    return TrackingError(f"{what} {uri}: {str(error).splitlines()[0]}; check MLFLOW_TRACKING_URI and the server")
+    """Make the error for a store that does not answer, or that does not let this user in."""
+    name = f"{what} {shown(uri)}"
+    refused = getattr(error, "error_code", "")
+    if refused in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED") or " 401 " in str(error):
+        return TrackingError(
+            f"{name}: does not know this user and password; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if refused == "PERMISSION_DENIED" or " 403 " in str(error):
+        return TrackingError(f"{name}: this user is not allowed to do that here; ask who runs the server")
+    return TrackingError(f"{name}: {str(error).splitlines()[0]}; check MLFLOW_TRACKING_URI and the server")

@@ -23,7 +23,7 @@ from odml import architectures, config
 from odml.checkpoints import Checkpoints
 from odml.detector import Detector
 from odml.structures import LabelMap
-from odml.tracking import logged_model, register_model, start_run
+from odml.tracking import add_version, logged_model, move_alias, start_run
 from tests import tiny
 
 pytestmark = [
@@ -129,7 +129,8 @@ def test_a_registered_model_detects(training_run: str, tmp_path: Path):
     assert latest_run().data.tags["odml.step"] == "10"
     graph = Path(latest_run().info.artifact_uri, "graph")
     assert json.loads((graph / "model.json").read_text())["input_type"] == "encoded_image_string_tensor"
-    register_model(logged_model(latest_run().info.run_id, "detector"), "detector", tags={}, alias="champion")
+    number = add_version(logged_model(latest_run().info.run_id, "detector"), "detector", tags={})
+    move_alias("detector", "champion", number)
     Image.new("RGB", (100, 100)).save(tmp_path / "black.png")
     options = ["--images", str(tmp_path / "black.png"), "--export", "models:/detector@champion"]
     result = CliRunner().invoke(detect, options)

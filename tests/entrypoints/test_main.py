@@ -57,7 +57,7 @@ def test_each_step_gets_what_the_one_before_has_made(project):
     result = run_main("--train-steps", "7", "--seed", "3", "--name", "mine", "--gpus", "none")
     assert result.exit_code == 0, result.output
     runs, asked = run_ids(result), dict(steps(project))
-    assert list(asked) == ["prepare", "transfer_learn", "evaluate", "export_and_freeze", "register", "detect"]
+    assert list(asked) == ["prepare", "transfer_learn", "evaluate", "export_and_freeze", "detect", "register"]
     assert list(runs) == list(asked)
     assert (asked["prepare"]["--images"], asked["prepare"]["--seed"]) == ("images", "3")
     training = asked["transfer_learn"]
@@ -90,7 +90,7 @@ def test_training_that_is_stopped_is_passed_on_with_what_it_has_learned(project)
     result = run_main("--operation", "train")
     assert result.exit_code == 0, result.output
     assert "train was stopped (SIGTERM); going on with what it has learned\n" in result.stdout
-    assert [step for step, _ in steps(project)][-1] == "detect"
+    assert [step for step, _ in steps(project)][-1] == "register"
     assert "--weights" not in dict(steps(project))["train"]
 
 

@@ -6,8 +6,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from odml.errors import AnnotationError
 from odml.evaluation import evaluate
-from odml.report import write_ground_truth, write_predictions
+from odml.report import read_ground_truth, read_predictions, write_ground_truth, write_predictions
 from tests.pets import CAT, PETS, annotation, detections, random_set
 
 
@@ -58,3 +59,45 @@ def test_nothing_at_all_is_an_empty_list(tmp_path):
     assert json.loads((tmp_path / "found.json").read_text()) == []
     write_ground_truth(tmp_path / "truth.json", [], CAT)
     assert json.loads((tmp_path / "truth.json").read_text())["annotations"] == []
+
+
+def test_what_is_written_is_read_as_it_was(tmp_path):
+    annotations, found, label_map = random_set(1)
+    first, *others = annotations
+    flags = np.arange(len(first.names)) == 1
+    annotations = [dataclasses.replace(first, difficult=flags, crowd=np.roll(flags, 1)), *others]
+    # A box that ends before it begins is written as one without width.
+    boxes = [np.hstack([each.boxes[:, :2], np.maximum(each.boxes[:, :2], each.boxes[:, 2:])]) for each in found]
+    found = [dataclasses.replace(each, boxes=of_each) for each, of_each in zip(found, boxes, strict=True)]
+    write_ground_truth(tmp_path / "truth.json", annotations, label_map)
+    write_predictions(tmp_path / "found.json", found)
+    truths, names = read_ground_truth(tmp_path / "truth.json")
+    assert names == label_map
+    for read, written in zip(truths, annotations, strict=True):
+        assert (read.image, read.width, read.height, read.names) == (
+            *(written.image, written.width, written.height),
+            written.names,
+        )
+        for name in ("boxes", "difficult", "crowd"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    for read, written in zip(read_predictions(tmp_path / "found.json", len(found)), found, strict=True):
+        for name in ("boxes", "scores", "classes"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('[{"image_id": 3, "category_id": 1', "JSONDecodeError"),
+        ('[{"image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "IndexError"),
+        ('[{"image_id": 1}]', "KeyError"),
+    ],
+)
+def test_damaged_file_is_an_error_that_names_it(tmp_path, content, why):
+    path = tmp_path / "predictions.json"
+    path.write_text(content)
+    with pytest.raises(AnnotationError) as error:
+        read_predictions(path, 2)
+    message = str(error.value)
+    assert message.startswith(f"{path}: is not what an evaluation writes ({why}(")
+    assert message.endswith("); evaluate again")
