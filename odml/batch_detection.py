@@ -1,135 +1,219 @@
-"""Detecting in many pictures: drawn pictures and one ``detections.json``, by way of a few pictures in memory.
+"""Detecting in many pictures, of which a few are in memory at a time.
 
-Reading and drawing go on in threads while the network works.
+Pictures are read in threads, the network works in two, what is found is drawn and encoded in others; files that speak
+of all pictures are written in the pictures' order. So nothing waits for another while there is work for it.
 """
 
 from __future__ import annotations
 
-import json
+import os
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from odml.detection_outputs import Output, Result
 from odml.detector import Detector
-from odml.drawing import draw_detections
-from odml.errors import ImageError
-from odml.images import read_image
+from odml.errors import ImageError, OutputError
 from odml.parallel import parallel_map
 from odml.progress import progress
-from odml.structures import Detections, LabelMap
+from odml.selection import Selection
+from odml.sources import Picture, Sources, read_pictures
+from odml.structures import Annotation, Detections
+from odml.tiling import Tiling, merge
 
-DETECTIONS_FILE = "detections.json"
-_CHUNK = 8
-_PNG_COMPRESSION = 1  # half to a quarter of the default's time, a tenth more bytes
+TOLD = 20  # of the pictures that cannot be read
+_BATCH = 8
+_BATCH_PIXELS = 8_000_000
+# While one runs what cannot be shared among cores, the other does.
+_NETWORKS = 2
+
+Truth = Callable[[Path, int, int], Annotation | None]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """How many pictures were read and how many objects found in them; ``unreadable`` says which were not, and why."""
+    """What came of it.
 
-    images: int
-    detections: int
-    unreadable: tuple[str, ...]
+    ``images`` pictures were detected in now and ``existing`` before, with ``detections`` in all of them, by class in
+    ``classes``; ``unreadable`` pictures could not be read, and ``reasons`` has a line for each of the first of them.
+    ``seconds`` are those from the first picture on.
+    """
+
+    images: int = 0
+    existing: int = 0
+    classes: Counter[int] = field(default_factory=Counter)
+    unreadable: int = 0
+    reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def detections(self) -> int:
+        """How many objects were found."""
+        return self.classes.total()
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The pictures a second; None for fewer than two."""
+        return (self.images - 1) / self.seconds if self.images > 1 and self.seconds else None
 
 
-def detect_in_files(
+def detect_all(
     detector: Detector,
-    paths: Sequence[Path],
-    output: Path,
+    sources: Sources,
+    outputs: Sequence[Output],
     *,
-    root: Path,
-    score_threshold: float,
-    max_detections: int,
+    selection: Selection,
+    tiling: Tiling | None = None,
+    frame_step: int = 1,
+    existing: Iterable[Result] = (),
+    truth: Truth = lambda path, width, height: None,
+    stop: object = False,
 ) -> Outcome:
-    """Detect in picture files and write what was found.
-
-    ``output`` gets a drawn picture for each at the same place as below ``root``, and ``detections.json``, a list with
-    an entry for each detection: ``file`` (relative to ``root``), ``label``, ``class_id``, ``score`` and ``box``
-    (pixels ``[x1, y1, x2, y2]`` of the upright picture). A file that cannot be read is left out of both.
+    """Detect in all pictures and pass what was found to the outputs; close these, whatever happens.
 
     Args:
-        root: a folder that all paths are in.
+        tiling: look at each picture in tiles too.
+        frame_step: which frames of a video to take: each, every second one, ...
+        existing: what an earlier run has found; it goes to the outputs first, and its pictures are passed over if
+            all outputs have what belongs to them.
+        truth: gives the ground truth of a picture file of some width and height, if it is known.
+        stop: once it is true no further picture is begun.
+    Raises:
+        OutputError: a result cannot be written.
+        ExportError: the network found a class that the label map does not have.
     """
-    names = drawn_names([path.relative_to(root) for path in paths])
-    unreadable: list[str] = []
-    found: list[dict[str, Any]] = []
-    seen = 0
-    read = _readable(parallel_map(_read, paths), unreadable)
-    detected = _detect(detector, read, score_threshold=score_threshold, max_detections=max_detections)
+    outcome = Outcome()
+    with _writing(), ExitStack() as until_end:
+        for output in outputs:
+            until_end.callback(output.close)
+        done = _go_on(existing, outputs, outcome, truth)
+        pictures = read_pictures(sources.sources, wanted=lambda name: name not in done, frame_step=frame_step)
+        readable = _readable(pictures, outputs, outcome, stop)
 
-    def write(item: tuple[Path, np.ndarray, Detections]) -> tuple[Path, Detections]:
-        path, image, detections = item
-        target = output / names[path.relative_to(root)]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draw_detections(image, detections, detector.label_map).save(target, compress_level=_PNG_COMPRESSION)
-        return path.relative_to(root), detections
+        def look(batch: Sequence[Picture]) -> list[tuple[Picture, Detections]]:
+            return list(zip(batch, _look(detector, batch, selection, tiling), strict=True))
 
-    for path, detections in progress(parallel_map(write, detected), total=len(paths), description="detect"):
-        found += _entries(path, detections, detector.label_map)
-        seen += 1
-    (output / DETECTIONS_FILE).write_text(_to_json(found), encoding="utf-8")
-    return Outcome(seen, len(found), tuple(unreadable))
+        def write(numbered: tuple[int, tuple[Picture, Detections]]) -> tuple[Result, list[Any]]:
+            result = _result(numbered[0], *numbered[1], truth)
+            return result, [output.write(result) for output in outputs]
 
-
-def drawn_names(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Name the drawn picture of each: ``a/photo.jpg`` becomes ``a/photo.png``.
-
-    Where two would get the same name, in any case of letters, ``photo.jpg`` becomes ``photo.jpg.png``.
-    """
-    names = {path: path.with_suffix(".png") for path in paths}
-    while True:
-        counts = Counter(str(name).casefold() for name in names.values())
-        long = {path: path.with_name(f"{path.name}.png") for path in names}
-        clashing = [path for path, name in names.items() if counts[str(name).casefold()] > 1 and name != long[path]]
-        if not clashing:
-            return names
-        names |= {path: long[path] for path in clashing}
+        found = parallel_map(look, _batches(readable), workers=_NETWORKS, ahead=_NETWORKS + 1)
+        each = zip(count(outcome.existing), (pair for batch in found for pair in batch), strict=False)
+        workers = min(os.cpu_count() or 1, 16)
+        with closing(parallel_map(write, each, workers=workers, ahead=2 * workers)) as written:
+            total = None if sources.images is None else sources.images - len(done)
+            _add_all(progress(written, total=total, description="detect"), outputs, outcome)
+    return outcome
 
 
-def _read(path: Path) -> tuple[Path, np.ndarray | ImageError]:
-    try:
-        return path, read_image(path)
-    except ImageError as error:
-        return path, error
+def _add_all(written: Iterable[tuple[Result, list[Any]]], outputs: Sequence[Output], outcome: Outcome) -> None:
+    start = None
+    for result, parts in written:
+        start = start or time.perf_counter()
+        for output, part in zip(outputs, parts, strict=True):
+            output.add(result, part)
+        outcome.images += 1
+        outcome.classes.update(result.detections.classes.tolist())
+        outcome.seconds = time.perf_counter() - start
+
+
+def _go_on(existing: Iterable[Result], outputs: Sequence[Output], outcome: Outcome, truth: Truth) -> set[str]:
+    """Pass on what an earlier run has found, and give the names of its pictures."""
+    done: set[str] = set()
+    for found in existing:
+        if all(output.has(found) for output in outputs):
+            result = Result(
+                index=len(done),
+                name=found.name,
+                where=found.where,
+                width=found.width,
+                height=found.height,
+                detections=found.detections,
+                truth=truth(Path(found.where), found.width, found.height),
+            )
+            done.add(result.name)
+            for output in outputs:
+                output.add(result, None)
+            outcome.existing += 1
+            outcome.classes.update(result.detections.classes.tolist())
+    return done
 
 
 def _readable(
-    items: Iterable[tuple[Path, np.ndarray | ImageError]], unreadable: list[str]
-) -> Iterator[tuple[Path, np.ndarray]]:
-    for path, image in items:
-        if isinstance(image, ImageError):
-            unreadable.append(str(image))
-        else:
-            yield path, image
+    pictures: Iterable[Picture], outputs: Sequence[Output], outcome: Outcome, stop: object
+) -> Iterator[Picture]:
+    for picture in pictures:
+        if stop:
+            return
+        if not isinstance(picture.image, ImageError):
+            yield picture
+            continue
+        reason = str(picture.image)
+        outcome.unreadable += 1
+        outcome.reasons += [reason] if len(outcome.reasons) < TOLD else []
+        for output in outputs:
+            output.refuse(reason)
 
 
-def _detect(
-    detector: Detector, items: Iterator[tuple[Path, np.ndarray]], *, score_threshold: float, max_detections: int
-) -> Iterator[tuple[Path, np.ndarray, Detections]]:
-    while chunk := list(islice(items, _CHUNK)):
-        images = [image for _, image in chunk]
-        found = detector.detect(images, score_threshold=score_threshold, max_detections=max_detections)
-        yield from ((path, image, detections) for (path, image), detections in zip(chunk, found, strict=True))
+def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    """Put neighbours of one size together."""
+    batch: list[Picture] = []
+    for picture in pictures:
+        shape = _pixels(picture).shape
+        most = min(_BATCH, _BATCH_PIXELS // (shape[0] * shape[1]))
+        if batch and (shape != _pixels(batch[0]).shape or len(batch) >= most):
+            yield batch
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch
 
 
-def _entries(path: Path, detections: Detections, label_map: LabelMap) -> Iterator[dict[str, Any]]:
-    rows = zip(detections.classes.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
-    for class_id, score, box in rows:
-        yield {
-            "file": path.as_posix(),
-            "label": label_map.name_of(class_id),
-            "class_id": class_id,
-            "score": round(score, 4),
-            "box": [round(side, 2) for side in box],
-        }
+def _look(
+    detector: Detector, batch: Sequence[Picture], selection: Selection, tiling: Tiling | None
+) -> Iterator[Detections]:
+    images = [_pixels(picture) for picture in batch]
+    least = selection.score_threshold
+    if tiling:
+        found = [_look_in_tiles(detector, image, least, tiling) for image in images]
+    else:
+        found = detector.detect(images, score_threshold=least)
+    return map(selection.of, found)
 
 
-def _to_json(entries: Sequence[dict[str, Any]]) -> str:
-    """Write a list with an entry a line, for people and for ``grep``."""
-    lines = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in entries)
-    return f"[\n{lines}\n]\n" if entries else "[]\n"
+def _look_in_tiles(detector: Detector, image: np.ndarray, least: float, tiling: Tiling) -> Detections:
+    height, width = image.shape[:2]
+    windows = [(0, 0, width, height), *tiling.windows(width=width, height=height)]
+    parts = (image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
+    found = detector.detect(parts, score_threshold=least)
+    return merge(list(zip(windows, found, strict=True)), width=width, height=height)
+
+
+def _result(index: int, picture: Picture, detections: Detections, truth: Truth) -> Result:
+    image = _pixels(picture)
+    height, width = image.shape[:2]
+    known = truth(Path(picture.where), width, height)
+    return Result(index, picture.name, picture.where, width, height, detections, image, known)
+
+
+def _pixels(picture: Picture) -> np.ndarray:
+    assert isinstance(picture.image, np.ndarray)
+    return picture.image
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say which result cannot be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename or "a result"
+        reason = error.strerror or error
+        raise OutputError(f"{where}: cannot be written ({reason}); make room, or choose another folder") from error

@@ -11,6 +11,7 @@
       ExportError               an export folder that is missing, incomplete or differs from its checkpoint
       TrackingError             an MLflow run, artifact or model that cannot be found or used
       DownloadError             a file that cannot be downloaded, or is not the one that was published
+      OutputError               a result that cannot be written
 
 Entry points turn an OdmlError into its message and exit code 1. Wrong calls of the library raise ValueError.
 """
@@ -58,3 +59,7 @@ class TrackingError(OdmlError):
 
 class DownloadError(OdmlError):
     """A file cannot be downloaded, or is not the one that was published."""
+
+
+class OutputError(OdmlError):
+    """A result cannot be written: the disk is full, or the folder may not be changed."""

@@ -25,7 +25,8 @@ from typing import Literal
 import numpy as np
 
 from odml.errors import ConfigurationError, ImageError
-from odml.images import SUFFIXES, find_images, read_image
+from odml.images import SUFFIXES, list_images, read_image
+from odml.listing import Listing
 from odml.parallel import parallel_map
 
 STANDARD_INPUT = "-"
@@ -35,6 +36,7 @@ _ADDRESSES = ("http://", "https://")
 _TIMEOUT = 30.0  # seconds without a byte
 _LARGEST_DOWNLOAD = 2**28  # bytes; what is sent without end must not fill the memory
 _FETCHED_AT_ONCE = 8
+_READERS = 16  # more would only hold more pictures in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Sources:
     of a folder or a glob that are no pictures.
     """
 
-    sources: tuple[Source, ...]
+    sources: Sequence[Source]
     root: Path | None
     skipped: int = 0
 
@@ -102,70 +104,87 @@ def find_sources(images: str, *, listed: Iterable[str] = ()) -> Sources:
             f"images: there is no {images}; give a folder, a file, a glob, an address (http://, https://), a .txt list "
             "of these, or - for a list on standard input"
         )
-    _require_opencv(found.sources)
+    if found.images is None:
+        _require_opencv(found.sources)
     return found
 
 
-def read_pictures(sources: Sequence[Source], *, frame_step: int = 1, ahead: int | None = None) -> Iterator[Picture]:
+def read_pictures(
+    sources: Sequence[Source],
+    *,
+    wanted: Callable[[str], bool] = bool,
+    frame_step: int = 1,
+    workers: int | None = None,
+) -> Iterator[Picture]:
     """Yield the pictures in the sources' order, read ahead in threads; of a video every ``frame_step``-th frame.
 
     The frames of ``clip.mp4`` are named ``clip.mp4/frame_000000`` and so on, by their numbers in the video.
 
     Args:
-        ahead: how many pictures may wait in memory; None: four a thread.
+        wanted: says by its name whether a picture is to be read.
+        workers: how many threads, each of which may have two pictures waiting; None: one a core, at most 16.
     """
+    workers = workers or min(os.cpu_count() or 1, _READERS)
     for kind, group in itertools.groupby(sources, key=lambda source: source.kind):
         if kind == "video":
             for source in group:
-                yield from _in_a_thread(_frames(source, frame_step))
+                yield from _in_a_thread(_frames(source, frame_step, wanted))
         else:
-            workers = max(_FETCHED_AT_ONCE, os.cpu_count() or 1) if kind == "address" else None
-            yield from parallel_map(_read, group, workers=workers, ahead=ahead)
+            threads = max(_FETCHED_AT_ONCE, workers) if kind == "address" else workers
+            chosen = (source for source in group if wanted(source.name))
+            yield from parallel_map(_read, chosen, workers=threads, ahead=2 * threads)
 
 
-def stems(names: Iterable[str]) -> dict[str, str]:
-    """Give each picture's name without its suffix, for a file beside it: ``a/photo.jpg`` is ``a/photo``.
+class FileNames:
+    """Names for the files that belong to pictures, unlike for each of them; only the exceptions are remembered."""
 
-    Where two would be the same, in any case of letters, both keep their suffix.
-    """
-    return _distinct(names, lambda path: path.with_suffix("") if path.suffix.lower() in SUFFIXES else path, str)
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._long: set[str] = set()
+        while sources:
+            counts = Counter(self.stem(source.name).casefold() for source in sources)
+            shared = {
+                _without_suffix(source.name).casefold()
+                for source in sources
+                if counts[self.stem(source.name).casefold()] > 1
+            }
+            if shared <= self._long:
+                break
+            self._long |= shared
+
+    def stem(self, name: str) -> str:
+        """Give a picture's name without its suffix: ``a/photo.jpg`` is ``a/photo``.
+
+        Where two would be the same, in any case of letters, they keep their suffixes.
+        """
+        short = _without_suffix(name)
+        return name if short.casefold() in self._long else short
 
 
-def drawn_names(names: Iterable[str]) -> dict[str, str]:
-    """Give each picture the name of a drawn one: that of a JPEG stays, of any other it ends in .png.
-
-    Where two would be the same, in any case of letters, ``photo.gif`` becomes ``photo.gif.png``.
-    """
-
-    def long(path: PurePosixPath) -> str:
-        return str(path) if is_jpeg(path.name) else f"{path}.png"
-
-    return _distinct(names, lambda path: path if is_jpeg(path.name) else path.with_suffix(".png"), long)
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.suffix.lower() in SUFFIXES else name
 
 
-def is_jpeg(name: str) -> bool:
-    """Say whether a name is that of a JPEG file."""
-    return name.lower().endswith((".jpg", ".jpeg"))
+class _OfFolder(Sequence[Source]):
+    """The pictures of a folder as sources, made when they are asked for."""
 
+    def __init__(self, images: Listing) -> None:
+        self._images = images
 
-def _distinct(
-    names: Iterable[str], short: Callable[[PurePosixPath], PurePosixPath], long: Callable[[PurePosixPath], str]
-) -> dict[str, str]:
-    shorts = {name: str(short(PurePosixPath(name))) for name in names}
-    counts = Counter(each.casefold() for each in shorts.values())
-    used: set[str] = set()
-    return {
-        name: _unused(each if counts[each.casefold()] == 1 else long(PurePosixPath(name)), used)
-        for name, each in shorts.items()
-    }
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return _OfFolder(self._images[index])
+        return Source(str(self._images[index]), self._images.names[index])
 
 
 def _of_folder(folder: Path) -> Sources:
-    paths, others = find_images(folder)
-    if not paths:
+    images, others = list_images(folder)
+    if not images:
         raise ImageError(f"{folder}: holds no image ({', '.join(SUFFIXES)}); pass another folder")
-    sources = tuple(Source(str(path), path.relative_to(folder).as_posix()) for path in paths)
-    return Sources(sources, folder, len(others))
+    return Sources(_OfFolder(images), folder, len(others))
 
 
 def _of_glob(pattern: str) -> Sources:
@@ -257,17 +276,17 @@ def _fetch(address: str) -> bytes:
     return encoded
 
 
-def _frames(source: Source, step: int) -> Iterator[Picture]:
+def _frames(source: Source, step: int, wanted: Callable[[str], bool]) -> Iterator[Picture]:
     import cv2
 
     video = cv2.VideoCapture(source.where)
+    number = 0
     try:
-        number = 0
         while video.grab():
-            if number % step == 0:
-                decoded, frame = video.retrieve()
-                name = f"{source.name}/frame_{number:06}"
+            name = f"{source.name}/frame_{number:06}"
+            if number % step == 0 and wanted(name):
                 where = f"{source.where}, frame {number}"
+                decoded, frame = video.retrieve()
                 image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if decoded else ImageError(f"{where}: is damaged")
                 yield Picture(where, name, image)
             number += 1

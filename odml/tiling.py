@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +93,15 @@ def merge(
     classes = np.concatenate([each.classes for _, each in found])
     origins = np.repeat(np.arange(len(found)), [len(each) for _, each in found])
     cut = np.concatenate([_is_cut(each.boxes, window, width=width, height=height) for window, each in found])
-    smaller = np.minimum(area(boxes)[:, None], area(boxes)[None, :])
-    shared = np.divide(intersection(boxes, boxes), smaller, out=np.zeros_like(smaller), where=smaller > 0)
-    either_cut = cut[:, None] | cut
-    overlaps = np.where(either_cut, shared, iou(boxes, boxes))
-    rivals = (overlaps > overlap) & (classes[:, None] == classes) & (origins[:, None] != origins)
+    areas = area(boxes)
+
+    def rivals(index: int) -> np.ndarray:
+        smaller = np.minimum(areas[index], areas)
+        common = intersection(boxes[index : index + 1], boxes)[0]
+        shared = np.divide(common, smaller, out=np.zeros_like(smaller), where=smaller > 0)
+        overlaps = np.where(cut[index] | cut, shared, iou(boxes[index : index + 1], boxes)[0])
+        return (overlaps > overlap) & (classes == classes[index]) & (origins != origins[index])
+
     kept = _greedy(np.lexsort((-scores, cut)), rivals)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     return Detections(boxes[kept], scores[kept], classes[kept])
@@ -105,20 +109,23 @@ def merge(
 
 def suppress(detections: Detections, *, max_iou: float) -> Detections:
     """Of detections of one class that overlap by more than ``max_iou``, keep the best (greedy NMS, class by class)."""
-    rivals = iou(detections.boxes, detections.boxes) > max_iou
-    rivals &= detections.classes[:, None] == detections.classes
+    boxes, classes = detections.boxes, detections.classes
+
+    def rivals(index: int) -> np.ndarray:
+        return (iou(boxes[index : index + 1], boxes)[0] > max_iou) & (classes == classes[index])
+
     kept = _greedy(np.argsort(-detections.scores, kind="stable"), rivals)
-    return Detections(detections.boxes[kept], detections.scores[kept], detections.classes[kept])
+    return Detections(boxes[kept], detections.scores[kept], classes[kept])
 
 
-def _greedy(order: np.ndarray, rivals: np.ndarray) -> np.ndarray:
-    """Take indices in an order, but none that is a rival [N, N] of one that was taken."""
+def _greedy(order: np.ndarray, rivals: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Take indices in an order, but none that is a rival (bool [N]) of one that was taken."""
     free = np.ones(len(order), np.bool_)
     kept = []
     for index in order:
         if free[index]:
             kept.append(index)
-            free &= ~rivals[index]
+            free &= ~rivals(index)
     return np.array(kept, np.int64)
 
 

@@ -67,8 +67,11 @@ MAY_IMPORT = {
     "detector": "structures boxes errors images",
     "serving": "detector drawing images structures errors",
     "tiling": "structures boxes errors",
-    "sources": "images parallel errors",
-    "batch_detection": "detector drawing images structures errors parallel progress",
+    "selection": "tiling structures errors",
+    "sources": "listing images parallel errors",
+    "ground_truth": "annotations inspection image_index images structures errors",
+    "detection_outputs": "sources drawing pages images structures errors",
+    "batch_detection": "detection_outputs detector selection sources tiling structures errors parallel progress",
 }
 SHARED_BY_ENTRYPOINTS = {
     "options",
@@ -78,6 +81,7 @@ SHARED_BY_ENTRYPOINTS = {
     "evaluation_run",
     "evaluation_report",
     "inspection_run",
+    "detection_run",
 }
 IMPORT_MLFLOW = {"tracking", "serving"}
 
