@@ -14,7 +14,7 @@ import click
 
 from odml import tracking
 from odml.batch_detection import Outcome, detect_all
-from odml.detection_outputs import OUTPUTS, Output, Setup
+from odml.detection_outputs import OUTPUTS, Output, Result, Setup
 from odml.detection_outputs.first_pictures import FirstPictures
 from odml.detection_outputs.going_on import open_folder
 from odml.detection_outputs.unreadable import Unreadable

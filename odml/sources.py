@@ -270,8 +270,10 @@ def _fetch(address: str) -> bytes:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             encoded = answer.read(_LARGEST_DOWNLOAD)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        status = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
+        reason, status = error.reason if isinstance(error, urllib.error.URLError) else error, ""
+        if isinstance(error, urllib.error.HTTPError):
+            status = f"{error.code} "
+            error.close()
         raise ImageError(f"{address}: cannot be fetched ({status}{reason}); look at it in a browser") from None
     return encoded
 
