@@ -52,5 +52,5 @@ class GroundTruth:
         except (KeyError, ImageError):
             return None
         entry = self._entries[number]
-        picture = Picture(image, width, height, orientation, digest="", problems=())
+        picture = Picture(image, width, height, orientation, digest="", look=b"", problems=())
         return fit(entry.read(), picture, entry.where, fix="clip").annotation(picture)
