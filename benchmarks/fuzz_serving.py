@@ -32,6 +32,7 @@ from PIL import Image
 
 JSON = "application/json"
 BATCH = 100
+SMALL = "ssd_mobilenet_v2_shapes"
 LONGEST_LINE = 500
 
 Send = Callable[[bytes, str | None], tuple[int, bytes]]
@@ -309,7 +310,7 @@ def fuzz(send: Send, count: int, *, seed: int = 0, show: bool = False) -> tuple[
     return count - len(wrong), wrong
 
 
-def saved_model(folder: Path) -> Path:
+def saved_model(folder: Path, model: str) -> Path:
     """Write a served model with fresh weights of three classes."""
     from odml import architectures, config
     from odml.export import export
@@ -317,7 +318,7 @@ def saved_model(folder: Path) -> Path:
     from odml.structures import LabelMap
 
     label_map = LabelMap(("circle", "square", "triangle"))
-    network = architectures.build(config.load("ssd_mobilenet_v2_shapes"), len(label_map))
+    network = architectures.build(config.load(model), len(label_map))
     export(network, folder / "graph", label_map=label_map, step=0)
     save_detector(folder / "graph", folder / "model", classes=label_map.names)
     return folder / "model"
@@ -328,7 +329,7 @@ def small_app() -> Any:
     from odml.serving.app import build, load
 
     with tempfile.TemporaryDirectory() as folder:
-        return build(load(str(saved_model(Path(folder)))), title="small")
+        return build(load(str(saved_model(Path(folder), SMALL))), title="small")
 
 
 def main() -> int:

@@ -163,7 +163,8 @@ def _how_to_serve(uri: str) -> str:
     from odml.serving.packaging import CURL
 
     serve = f"mlflow models serve -m {uri} --env-manager local --port 5001"
-    return f"Serve it:\n\n{serve}\n\nand ask it:\n\n{CURL}"
+    page = f"mlflow run . -e serve --env-manager local -P model={uri}"
+    return f"Serve it:\n\n{serve}\n\nand ask it:\n\n{CURL}\n\nOr serve it with a page to drop photos on:\n\n{page}"
 
 
 if __name__ == "__main__":

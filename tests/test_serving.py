@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from tests.quadrants import LABEL_MAP, coloured
@@ -231,6 +232,22 @@ def test_model_carries_its_graph_code_example_and_how_to_ask_it(logged):
     assert json.loads((logged / "serving_input_example.json").read_text())["dataframe_split"]["columns"] == ["image"]
     metadata = mlflow.models.Model.load(logged).metadata
     assert metadata == {"odml.step": "7", "curl": CURL}
+
+
+def test_model_goes_into_an_image_with_all_that_it_needs(logged, tmp_path):
+    from mlflow.models.cli import commands
+
+    folder = tmp_path / "image"
+    command = ["generate-dockerfile", "-m", str(logged), "--env-manager", "local", "-d", str(folder)]
+    made = CliRunner().invoke(commands, command)
+    assert made.exit_code == 0, made.output
+    dockerfile = (folder / "Dockerfile").read_text()
+    assert "C._serve('local')" in dockerfile
+    (copied,) = re.findall(r"^COPY (model_dir\S*) /opt/ml/model$", dockerfile, re.MULTILINE)
+    model = folder / copied
+    for name in ("served.py", "code/odml/serving/model.py", "artifacts/graph/frozen_inference_graph.pb"):
+        assert (model / name).is_file()
+    assert (model / "requirements.txt").read_text().split() == requirements()
 
 
 @pytest.mark.slow

@@ -80,7 +80,9 @@ def test_commands_to_serve_and_ask_are_printed(trained):
         "registered detector version 1 as models:/detector@champion\n\n"
         "Serve it:\n\n"
         "mlflow models serve -m models:/detector@champion --env-manager local --port 5001\n\n"
-        f"and ask it:\n\n{CURL}\n"
+        f"and ask it:\n\n{CURL}\n\n"
+        "Or serve it with a page to drop photos on:\n\n"
+        "mlflow run . -e serve --env-manager local -P model=models:/detector@champion\n"
     )
 
 
