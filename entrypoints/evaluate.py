@@ -1,4 +1,4 @@
-"""evaluate: a checkpoint against the validation records, or those of the test."""
+"""evaluate: a checkpoint, or any form of an export, against the validation records, or those of the test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from entrypoints.options import (
     dataset_option,
     eval_examples_option,
     gpus_option,
+    measured_model_option,
     step_option,
     trained_model_option,
 )
@@ -21,6 +22,7 @@ CONTEXTS = {"val": "validation", "test": "test"}
 @click.command(cls=Command)
 @trained_model_option
 @step_option
+@measured_model_option
 @dataset_option
 @click.option(
     "--split",
@@ -31,36 +33,43 @@ CONTEXTS = {"val": "validation", "test": "test"}
 )
 @eval_examples_option
 @gpus_option
-def evaluate(trained_model: str, step: str | int, dataset: str, split: str, eval_examples: int, gpus: str) -> None:
-    """Measure a checkpoint on the validation or test images, also while its training goes on."""
+def evaluate(
+    trained_model: str, step: str | int, model: str, dataset: str, split: str, eval_examples: int, gpus: str
+) -> None:
+    """Measure a checkpoint, or an export, on the validation or test images, also while the training goes on."""
     from odml import gpus as devices
 
     devices.choose(gpus)
     from entrypoints.evaluation_run import Evaluator
-    from odml import batches, checkpoints, records, tracking
+    from entrypoints.evaluation_subject import checkpoint_subject, form_subject
+    from odml import batches, records, tracking
 
+    if model and trained_model:
+        raise click.UsageError("trained_model and model are given; give one of them")
     with tracking.start_run("evaluate") as run:
-        folder = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
-        trained = run.input_tags("trained_model")
-        source = dataset or trained.get("odml.input.dataset", "")
+        subject = form_subject(run, model) if model else checkpoint_subject(run, trained_model, step)
+        source = dataset or subject.dataset
         data = records.open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
-        model, label_map, found_step = checkpoints.load(folder, step)
-        named = trained.get("odml.model", str(model.name))
-        run.tag("odml.model", named)
-        run.tag("odml.step", found_step)
+        subject.describe(run)
         run.tag("odml.split", split)
         run.tag("odml.data.digest", data.digest)
-        run.log_parameters(model.configuration.model_dump(mode="json"))
-        run.log_text(model.configuration.to_yaml(), "config.yml")
         run.log_dataset(data.name or data.folder.name, digest=data.digest, source=data.folder, context=CONTEXTS[split])
         with batches.naming_damage(data):
             evaluator = Evaluator(
-                run, model, data, label_map=label_map, examples=eval_examples, pictures=PICTURES, side=split
+                run,
+                subject.predictor,
+                data,
+                label_map=subject.label_map,
+                examples=eval_examples,
+                pictures=PICTURES,
+                side=split,
             )
             measured = f"{data.name or data.folder}, {CONTEXTS[split]}"
-            facts = {"model": named, "step": str(found_step), "data": data.digest[:12], "run": run.id}
-            analysis = evaluator.report(found_step, title=measured, facts=facts)
-    click.echo(f"step {found_step} on {measured}:\n\n{analysis.evaluation.summary()}\n")
+            facts = {"model": subject.model, "form": subject.form, "step": str(subject.step)}
+            facts |= {"data": data.digest[:12], "run": run.id}
+            analysis = evaluator.report(subject.step, title=measured, facts=facts)
+    form = f"{subject.form}, " if model else ""
+    click.echo(f"{form}step {subject.step} on {measured}:\n\n{analysis.evaluation.summary()}\n")
     click.echo(f"report: {run.artifact_uri}/evaluation/report.html")
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from entrypoints.evaluation_report import log_report
 from odml import batches, drawing, evaluation, prediction, records, report
@@ -15,22 +14,20 @@ from odml.errors import RecordError
 from odml.structures import Detections
 
 if TYPE_CHECKING:
-    from odml.architectures import Architecture
     from odml.records import Dataset
     from odml.structures import Annotation, LabelMap
     from odml.tracking import Run
 
-BATCH_SIZE = 8
 DRAWN_SCORE = 0.3
 # What the names of metrics and pictures begin with, by the side of the split that is measured.
 PREFIXES = {"val": "eval", "test": "test"}
 
 
 class Evaluator:
-    """Measures a network on one side of a data set's split, and logs metrics and pictures to a run.
+    """Measures what detects on one side of a data set's split, and logs metrics and pictures to a run.
 
     Args:
-        label_map: the network's.
+        label_map: that of ``predictor``.
         examples: how many records to take, -1 for all.
         pictures: how many of the first pictures are drawn, ground truth beside detections.
         side: "val" or "test".
@@ -41,7 +38,7 @@ class Evaluator:
     def __init__(
         self,
         run: Run,
-        model: Architecture,
+        predictor: prediction.Predictor,
         dataset: Dataset,
         *,
         label_map: LabelMap,
@@ -58,19 +55,12 @@ class Evaluator:
         there = dataset.examples_of(side)
         self._examples = there if examples < 0 else min(examples, there)
         run.tag("odml.evaluated_images", self._examples)
-        # Among others of its batch a smaller image is padded, and padding changes its scores.
-        self._batch_size = BATCH_SIZE if model.fixed_size else 1
-        self._resize = model.resize
-        self._detect = tf.function(
-            model.detect,
-            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")],
-            autograph=False,
-        )
+        self._predictor = predictor
         self._images = [image.numpy() for image in batches.read_images(self._records, pictures)]
 
     def evaluate(self, step: int) -> evaluation.Analysis:
-        """Measure the network as it is now; log ``eval/...`` or ``test/...`` metrics and pictures under the step."""
-        analysis, *_ = self._measure(step, self._detect)
+        """Measure the detector as it is now; log ``eval/...`` or ``test/...`` metrics and pictures under the step."""
+        analysis, *_ = self._measure(step, self._predictor.detect)
         return analysis
 
     def report(self, step: int, *, title: str, facts: Mapping[str, str]) -> evaluation.Analysis:
@@ -80,7 +70,7 @@ class Evaluator:
             title: what the page calls what is measured.
             facts: what else its head says, by name.
         """
-        timed = report.Timed(self._detect)
+        timed = report.Timed(self._predictor.detect)
         analysis, annotations, detections = self._measure(step, timed)
         speed = timed.speed()
         if speed:
@@ -97,8 +87,8 @@ class Evaluator:
             batches.evaluation_batches(
                 self._records,
                 self._dataset.label_map,
-                batch_size=self._batch_size,
-                resize=self._resize,
+                batch_size=self._predictor.batch_size,
+                resize=self._predictor.resize,
                 examples=self._examples,
             ),
             self._dataset.label_map,

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from entrypoints.options import (
     Command,
-    calibration_option,
+    compared_dataset_option,
+    compared_examples_option,
+    given,
     gpus_option,
     input_type_option,
+    max_map_drop_option,
+    onnx_option,
     step_option,
     tflite_option,
     trained_model_option,
 )
-
-if TYPE_CHECKING:
-    from odml.model_card import Facts
-    from odml.records import Dataset
-    from odml.structures import LabelMap
-    from odml.tracking import Run
 
 
 @click.command(cls=Command)
@@ -31,17 +27,30 @@ if TYPE_CHECKING:
 @step_option
 @input_type_option
 @tflite_option
-@calibration_option
+@onnx_option
+@compared_dataset_option
+@compared_examples_option
+@max_map_drop_option
 @gpus_option
 def export_and_freeze(
-    trained_model: str, step: str | int, input_type: str, tflite: str, dataset: str, gpus: str
+    trained_model: str,
+    step: str | int,
+    input_type: str,
+    tflite: str,
+    onnx: bool,
+    dataset: str,
+    eval_examples: int,
+    max_map_drop: float,
+    gpus: str,
 ) -> None:
-    """Export a trained detector as a frozen graph, a SavedModel, a servable MLflow model, and for TensorFlow Lite."""
+    """Export a trained detector as a frozen graph, a SavedModel, a servable MLflow model, and for other runtimes."""
     from odml.gpus import choose
 
     choose(gpus)
+    from entrypoints.export_run import compare_forms, facts_of, find_dataset, told, verdict
     from odml import checkpoints
-    from odml.export import export
+    from odml.export import export, require_onnx, write_onnx
+    from odml.forms import FORMS
     from odml.model_card import write_card
     from odml.serving import log_detector
     from odml.tflite import parse_forms, require_convertible, write
@@ -60,7 +69,9 @@ def export_and_freeze(
             forms.append("int8")
         if forms:
             require_convertible(network.configuration)
-            data = _pictures(run, dataset, forms, label_map)
+        if onnx:
+            require_onnx(network.configuration)
+        data = find_dataset(run, dataset, label_map, needed="int8" in forms)
         graph = Path(temporary, "graph")
         parity = export(network, graph, label_map=label_map, step=found_step, input_type=input_type)
         run.log_metrics(
@@ -78,49 +89,19 @@ def export_and_freeze(
                 run.log_metrics(
                     {f"export/tflite_{form}_{name}_difference": value for name, value in vars(found).items()}
                 )
-        write_card(graph, _facts(run, {"odml.model": network.name} | tags, label_map), label_map)
+        if onnx:
+            write_onnx(network.detect, graph / FORMS["onnx"].file)
+        comparison = compare_forms(run, network, graph, data, examples=eval_examples, max_drop=given(max_map_drop))
+        tags["odml.parity"] = verdict(comparison)
+        run.tag("odml.parity", tags["odml.parity"])
+        write_card(graph, facts_of(run, {"odml.model": network.name} | tags, label_map, comparison), label_map)
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}
         model_uri = log_detector(graph, classes=label_map.names, metadata=tags | training_run)
     click.echo(
         f"step {found_step} with {len(label_map)} classes: {run.artifact_uri}/graph and {model_uri}\n"
+        f"{told(comparison)}\n"
         f"give it a name to serve it by: mlflow run . -e register -P export={run.id} --env-manager local"
-    )
-
-
-def _pictures(run: Run, dataset: str, forms: Sequence[str], label_map: LabelMap) -> Dataset | None:
-    """Open the data set that TensorFlow Lite files are calibrated and checked with; only int8 cannot do without."""
-    from entrypoints.evaluation_run import require_same_classes
-    from odml.records import open_dataset
-
-    source = dataset or run.input_tags("trained_model").get("odml.input.dataset", "")
-    if not source and "int8" not in forms:
-        return None
-    found = open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
-    require_same_classes(found, label_map)
-    return found
-
-
-def _facts(run: Run, tags: dict[str, str], label_map: LabelMap) -> Facts:
-    """Say of the card what the training and its newest evaluation tell, or else the training's own evaluation."""
-    from odml import tracking
-    from odml.model_card import Facts, card_metrics
-
-    training, step = run.input_run("trained_model"), int(tags["odml.step"])
-    metrics = {}
-    if training:
-        same = {"odml.input.trained_model": training, "odml.step": str(step), "odml.split": "val"}
-        measured = run.latest("evaluate", tags=same) or training
-        names = {f"eval/{name}": name for name in card_metrics(label_map)}
-        metrics = {names[name]: value for name, value in tracking.metrics_at(measured, names, step).items()}
-    data = run.input_tags("trained_model").get("odml.input.dataset", "")
-    return Facts(
-        model=tags["odml.model"],
-        step=step,
-        data=f"run {data}" if tracking.is_run_id(data) else Path(data).name,
-        data_digest=tags.get("odml.data.digest", ""),
-        training=f"run {training}" if training else "",
-        metrics=metrics,
     )
 
 

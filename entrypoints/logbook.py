@@ -11,6 +11,7 @@ import tensorflow as tf
 from entrypoints.evaluation_run import Evaluator
 from odml import gpus
 from odml.architectures import Architecture
+from odml.prediction import Predictor
 from odml.records import Dataset
 from odml.tracking import Run
 
@@ -25,9 +26,10 @@ class Logbook:
         self._events = events
         self._writer: tf.summary.SummaryWriter | None = None
         self._warned = False
-        self._evaluator = (
-            Evaluator(run, model, data, label_map=data.label_map, examples=eval_examples) if data.val_examples else None
-        )
+        self._evaluator: Evaluator | None = None
+        if data.val_examples:
+            predictor = Predictor.of_network(model)
+            self._evaluator = Evaluator(run, predictor, data, label_map=data.label_map, examples=eval_examples)
 
     def begin(self) -> None:
         """Show what there is to be found."""

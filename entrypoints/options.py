@@ -286,11 +286,33 @@ tflite_option = click.option(
     default="",
     help="TensorFlow Lite files to write too, for an SSD: float32, float16, int8, or several with commas between.",
 )
-calibration_option = click.option(
+onnx_option = click.option(
+    "--onnx",
+    type=click.BOOL,
+    default=False,
+    show_default=True,
+    help="Write model.onnx too (needs the extra `odml[onnx]`; true, false).",
+)
+compared_dataset_option = click.option(
     "--dataset",
     default="",
-    help="With tflite: a run of prepare (its id), or a folder of records, whose pictures calibrate int8 and check the "
-    "files; the one that the training used by default.",
+    help="A run of prepare (its id), or a folder of records: on its validation images all that is written is compared "
+    "with the checkpoint, its training images calibrate int8; the one that the training used by default.",
+)
+compared_examples_option = click.option(
+    "--eval-examples",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Validation images on which the mAP of all that is written is measured, the first ones; -1: all.",
+)
+max_map_drop_option = click.option(
+    "--max-map-drop",
+    type=float,
+    default=-1.0,
+    show_default=True,
+    help="Largest drop of the mAP, 0 to 1, from the checkpoint to any of what is written; a larger one is an error. "
+    "-1: 0.005, for TensorFlow Lite 0.02, for int8 0.05.",
 )
 quantize_option = click.option(
     "--quantize",
@@ -299,6 +321,13 @@ quantize_option = click.option(
     show_default=True,
     help="Let export_and_freeze write an int8 TensorFlow Lite file too, quantized after the training, which itself is "
     "unchanged: no maintained library trains with fake quantization on Keras 3. For an SSD (true, false).",
+)
+measured_model_option = click.option(
+    "--model",
+    default="",
+    help="In place of a checkpoint, an export: a run of export_and_freeze (its id), a graph folder, or a models:/ URI, "
+    "which mean the frozen graph; of any of them /saved_model, /model.tflite, /model_int8.tflite, /model.onnx or "
+    "another file by its name; or such a file's path. A name alone: of the latest export.",
 )
 export_option = click.option(
     "--export",

@@ -50,11 +50,11 @@ class Detector:
             ExportError: one of the two files is missing or damaged, or the graph is not a detector's.
         """
         folder = Path(folder)
-        label_map = _read_label_map(_existing(folder, LABELS_FILE))
+        label_map = read_label_map(_existing(folder, LABELS_FILE))
         path = _existing(folder, GRAPH_FILE)
         graph = _read_graph(path)
         crops = any(node.op == _CROPPING for node in graph.node)
-        return cls(_as_function(graph, path), label_map, batch_size=1 if crops else _BATCH_IMAGES)
+        return cls(_as_function(graph, path, OUTPUTS), label_map, batch_size=1 if crops else _BATCH_IMAGES)
 
     def detect(
         self, images: Iterable[np.ndarray], *, score_threshold: float = 0.0, max_detections: int | None = None
@@ -92,6 +92,19 @@ class Detector:
         return classes
 
 
+def read_network(path: Path, *, optional: Sequence[str] = ()) -> Network:
+    """Read a frozen graph as a function of uint8 pictures [N, H, W, 3].
+
+    Args:
+        optional: outputs that it gives beside ``OUTPUTS`` if the graph has them.
+    Raises:
+        ExportError: the file is missing or damaged, or the graph is not a detector's.
+    """
+    graph = _read_graph(path)
+    nodes = {node.name for node in graph.node}
+    return _as_function(graph, path, [*OUTPUTS, *(name for name in optional if name in nodes)])
+
+
 def _batches(images: Iterable[np.ndarray], batch_size: int) -> Iterator[list[np.ndarray]]:
     batch: list[np.ndarray] = []
     for index, image in enumerate(images):
@@ -116,7 +129,12 @@ def _existing(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _read_label_map(path: Path) -> LabelMap:
+def read_label_map(path: Path) -> LabelMap:
+    """Read the ``labels.pbtxt`` of an export folder.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
     try:
         return LabelMap.from_pbtxt(path.read_text(encoding="utf-8"))
     except (RecordError, UnicodeDecodeError, ValueError) as error:
@@ -127,6 +145,8 @@ def _read_graph(path: Path) -> tf.compat.v1.GraphDef:
     graph = tf.compat.v1.GraphDef()
     try:
         graph.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({error.strerror}); name a frozen graph") from None
     except DecodeError:
         raise ExportError(f"{path}: is damaged or no frozen graph; export the detector again") from None
     nodes = {node.name for node in graph.node}
@@ -135,7 +155,7 @@ def _read_graph(path: Path) -> tf.compat.v1.GraphDef:
     return graph
 
 
-def _as_function(graph: tf.compat.v1.GraphDef, path: Path) -> Network:
+def _as_function(graph: tf.compat.v1.GraphDef, path: Path, names: Sequence[str]) -> Network:
     try:
         function = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
     except (ValueError, tf.errors.OpError) as error:
@@ -143,5 +163,5 @@ def _as_function(graph: tf.compat.v1.GraphDef, path: Path) -> Network:
         raise ExportError(
             f"{path}: this TensorFlow {tf.__version__} cannot run it ({reason}); export the detector again"
         ) from error
-    outputs = {name: function.graph.get_tensor_by_name(f"{name}:0") for name in OUTPUTS}
+    outputs = {name: function.graph.get_tensor_by_name(f"{name}:0") for name in names}
     return function.prune(function.graph.get_tensor_by_name(f"{INPUT}:0"), outputs)

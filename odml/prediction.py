@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +14,48 @@ from odml.boxes import yxyx_to_xyxy
 from odml.progress import progress
 from odml.structures import Annotation, Detections, LabelMap
 
-Detect = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+Detect = Callable[[tf.Tensor], Mapping[str, Any]]
+BATCH_SIZE = 8
+
+
+class Network(Protocol):
+    """What prediction needs of an architecture."""
+
+    fixed_size: bool
+
+    def resize(self, images: tf.Tensor) -> tf.Tensor:
+        """Bring pictures to the network's input size."""
+
+    def detect(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        """Give detections under the exported graph's names."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What detects, and the batches that it takes: how their pictures are resized, and how many there are.
+
+    Make one with ``of_network`` or ``of_form``.
+    """
+
+    detect: Detect
+    resize: Callable[[tf.Tensor], tf.Tensor]
+    batch_size: int
+
+    @classmethod
+    def of_network(cls, network: Network) -> Predictor:
+        """Run a network as it is at each call."""
+        detect = tf.function(
+            network.detect,
+            input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")],
+            autograph=False,
+        )
+        # Among others of its batch a smaller image is padded, and padding changes its scores.
+        return cls(detect, network.resize, BATCH_SIZE if network.fixed_size else 1)
+
+    @classmethod
+    def of_form(cls, detect: Detect) -> Predictor:
+        """Run what takes uint8 pictures of any size, one at a time."""
+        return cls(detect, tf.identity, 1)
 
 
 def predict(
@@ -21,7 +64,7 @@ def predict(
     """Detect in every picture of ``batches.evaluation_batches``.
 
     Args:
-        detect: an architecture's ``detect``, as it is or as a ``tf.function``.
+        detect: pictures of a batch -> the exported graph's tensors, or arrays.
         label_map: names the classes; a class id of the ground truth that it does not have raises KeyError.
         examples: how many pictures there are, for the progress line.
     Returns:
@@ -38,7 +81,7 @@ def predict(
 
 def _rows(batch: Mapping[str, tf.Tensor], found: Mapping[str, tf.Tensor]) -> Iterable[tuple[dict, dict]]:
     arrays = {key: value.numpy() for key, value in batch.items() if key != "images"}
-    outputs = {key: value.numpy() for key, value in found.items() if not key.startswith("raw_")}
+    outputs = {key: np.asarray(value) for key, value in found.items() if not key.startswith("raw_")}
     for row in range(len(arrays["heights"])):
         yield {key: value[row] for key, value in arrays.items()}, {key: value[row] for key, value in outputs.items()}
 

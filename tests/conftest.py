@@ -7,8 +7,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+
+if TYPE_CHECKING:
+    from odml.architectures import SSD
+    from odml.records import Dataset
+    from odml.tflite import Difference
 
 # Read when MLflow and TensorFlow are imported.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -69,3 +75,30 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export") / "graph"
     export(Quadrants(), folder, label_map=LABEL_MAP, step=7)
     return folder
+
+
+class Exported(NamedTuple):
+    """A network, its export folder in all forms, and the data set that these were made with."""
+
+    network: SSD
+    folder: Path
+    dataset: Dataset
+    differences: dict[str, Difference]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The small network in all forms; the pictures of its data set have one object each."""
+    from odml import tflite
+    from odml.export import export, write_onnx
+    from tests import tiny
+
+    network = tiny.lively_network()
+    examples = [tiny.serialize([("red", (10 + 2 * k, 10, 40, 50))], source_id=f"{k}.png") for k in range(6)]
+    dataset = tiny.write_dataset(tmp_path_factory.mktemp("records") / "dataset", train=examples[:4], val=examples[4:])
+    folder = tmp_path_factory.mktemp("exported") / "graph"
+    export(network, folder, label_map=tiny.LABEL_MAP, step=7)
+    forms = list(tflite.FILES)
+    differences = tflite.write(network, folder, forms=forms, label_map=tiny.LABEL_MAP, dataset=dataset)
+    write_onnx(network.detect, folder / "model.onnx")
+    return Exported(network, folder, dataset, differences)

@@ -6,6 +6,7 @@ model.ckpt.{data,index,meta}        its variables, and the graph that they belon
 checkpoint                          names model.ckpt
 pipeline.config                     its configuration in the TF Object Detection API's words
 labels.pbtxt                        the names of its classes
+model.onnx                          the same as ONNX, if it was asked for
 model.json                          its configuration in odml's words, its step, how it was checked
 """
 
@@ -24,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import odml
+from odml import forms
 from odml.config import Configuration, FasterRCNNConfiguration
 from odml.errors import ExportError
 from odml.export.formats import write_checkpoint, write_saved_model
@@ -75,16 +77,38 @@ def export(
         unfinished = Path(temporary) / folder.name
         unfinished.mkdir()
         _write_graphs(architecture, unfinished, input_type)
-        parity = check(
-            unfinished / "frozen_inference_graph.pb",
-            architecture.detect,
-            batches or drawn_batches(),
-            pairing=PROPOSALS if isinstance(architecture.configuration, FasterRCNNConfiguration) else ANCHORS,
-        )
+        parity = check_form(architecture, unfinished, forms.FORMS[forms.DEFAULT], batches)
         description = {"step": step, "input_type": input_type, "parity": asdict(parity)}
         _write_descriptions(architecture, unfinished, label_map=label_map, description=description)
         unfinished.rename(folder)
     return parity
+
+
+def check_form(
+    architecture: Architecture, folder: Path, form: forms.Form, batches: Sequence[np.ndarray] | None = None
+) -> Parity:
+    """Compare a form of an export folder with its network, row by row.
+
+    Args:
+        form: one that gives what the network gives before suppression.
+        batches: as for ``export``.
+    Raises:
+        ExportError: they differ by more than rounding.
+    """
+    return check(
+        form.file,
+        form.read(folder / form.file),
+        architecture.detect,
+        batches or drawn_batches(),
+        pairing=PROPOSALS if isinstance(architecture.configuration, FasterRCNNConfiguration) else ANCHORS,
+    )
+
+
+def describe(folder: Path, **more: Any) -> None:
+    """Let ``model.json`` of an export folder say more."""
+    path = folder / "model.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(description | more, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def drawn_batches() -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Does an exported graph give what its network gives?
+"""Does an exported graph, in whatever form, give what its network gives?
 
 Two runtimes round differently, and a deep network makes more of it: what the network gives before suppression, its
 rows, must agree within a tolerance. Suppression turns such differences into other choices wherever candidates score
@@ -17,14 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-import tensorflow.compat.v1 as v1
 
+from odml import forms
 from odml.errors import ExportError
-from odml.export.freezing import INPUT, OUTPUTS, Detect
+from odml.export.freezing import OUTPUTS, Detect
 
 # Of boxes (0..1 of the picture; of a coordinate itself where that is more) and scores. A trained SSD differs by some
 # 1e-5 and one of random weights by up to 1e-3; a graph that computes something else, by far more.
@@ -97,10 +96,13 @@ ANCHORS = Pairing(_in_place, least_share=1.0)
 PROPOSALS = Pairing(_nearest, least_share=0.5)
 
 
-def check(graph: Path, detect: Detect, batches: Sequence[np.ndarray], *, pairing: Pairing = ANCHORS) -> Parity:
-    """Compare a frozen graph's file, run in a plain Session, with the network it was made of; both on the CPU.
+def check(
+    name: str, graph: forms.Detect, detect: Detect, batches: Sequence[np.ndarray], *, pairing: Pairing = ANCHORS
+) -> Parity:
+    """Compare an exported graph, as ``odml.forms`` reads it, with the network it was made of; both on the CPU.
 
     Args:
+        name: of its file, for messages.
         batches: uint8 [N, H, W, 3] each.
         pairing: what the rows before suppression are.
     Raises:
@@ -113,7 +115,7 @@ def check(graph: Path, detect: Detect, batches: Sequence[np.ndarray], *, pairing
             "checkpoint: the network gives values that are not finite; export an earlier step, or train again"
             " with a lower learning rate"
         )
-    actual = _run(graph, list(expected[0]), batches)
+    actual = _run(graph, batches)
     pictures = [
         (_picture(want, index), _picture(have, index))
         for want, have in zip(expected, actual, strict=True)
@@ -124,19 +126,16 @@ def check(graph: Path, detect: Detect, batches: Sequence[np.ndarray], *, pairing
     shares = [np.mean(each[~np.isnan(each)] <= TOLERANCE) for each in differences if not np.isnan(each).all()]
     if min(shares, default=1.0) < pairing.least_share or parity.matched < _LEAST_MATCHED * parity.compared:
         raise ExportError(
-            f"{graph.name}: differs from its checkpoint, in {parity.rows - parity.paired} of {parity.rows} rows before"
+            f"{name}: differs from its checkpoint, in {parity.rows - parity.paired} of {parity.rows} rows before"
             f" suppression (by {parity.raw_difference}) and in {parity.compared - parity.matched} of {parity.compared}"
             " detections; do not use it, and report this"
         )
     return parity
 
 
-def _run(path: Path, names: list[str], batches: Sequence[np.ndarray]) -> list[Tensors]:
-    graph = v1.GraphDef.FromString(path.read_bytes())
-    with v1.Session(graph=tf.Graph(), config=v1.ConfigProto(device_count={"GPU": 0})) as session:
-        tf.graph_util.import_graph_def(graph, name="")
-        fetches = {name: f"{name}:0" for name in names}
-        return [session.run(fetches, {f"{INPUT}:0": batch}) for batch in batches]
+def _run(graph: forms.Detect, batches: Sequence[np.ndarray]) -> list[Tensors]:
+    with tf.device("/CPU:0"):
+        return [{name: np.asarray(value) for name, value in graph(batch).items()} for batch in batches]
 
 
 def _picture(tensors: Tensors, index: int) -> Tensors:

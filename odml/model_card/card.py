@@ -43,7 +43,10 @@ class Facts:
     """What an export folder does not say itself.
 
     ``data`` is what people call the training's data, ``training`` the run. ``metrics`` are those of the checkpoint on
-    validation images under the names that ``card_metrics`` gives, empty if it was not evaluated.
+    validation images under the names that ``card_metrics`` gives, empty if it was not evaluated. ``compared`` are the
+    figures of the comparison with the checkpoint on ``compared_examples`` validation images, by file: ``mAP``,
+    ``mAP_drop``, ``score_difference``, ``box_difference``, ``compared_detections`` and ``matched_detections``, of
+    ``checkpoint`` the mAP alone; empty if there was none.
     """
 
     model: str
@@ -52,6 +55,8 @@ class Facts:
     data_digest: str = ""
     training: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    compared_examples: int = 0
+    compared: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
 
 def card_metrics(label_map: LabelMap) -> list[str]:
@@ -80,6 +85,7 @@ def write_card(folder: Path, facts: Facts, label_map: LabelMap) -> Path:
         classes=[_class_row(number, name, facts.metrics) for number, name in enumerate(label_map.names, start=1)],
         metrics={title: _shown(facts.metrics.get(name)) for name, title in _METRICS.items()},
         forms=forms,
+        compared=[_compared_row(name, figures) for name, figures in facts.compared.items()],
         there=there,
         tflite=next((name for name in there if name.endswith(".tflite")), None),
         threshold=_shown(facts.metrics.get("score_threshold"), "0.5"),
@@ -91,6 +97,24 @@ def write_card(folder: Path, facts: Facts, label_map: LabelMap) -> Path:
 def _class_row(number: int, name: str, metrics: Mapping[str, float]) -> tuple[str, ...]:
     figures = (metrics.get(f"per_class/{kind}/{name}") for kind in _CLASS_METRICS)
     return (str(number), name, *map(_shown, figures))
+
+
+def _compared_row(name: str, figures: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Give the cells of a form: its mAP, how far that is below the checkpoint's, and how much its detections differ."""
+    if "mAP_drop" not in figures:
+        return (f"({name})", _shown(figures["mAP"]), "", "", "")
+    found = f"{figures['matched_detections']:.0f} of {figures['compared_detections']:.0f}"
+    differences = [_difference(figures[f"{kind}_difference"]) for kind in ("score", "box")]
+    return (f"`{name}`", _shown(figures["mAP"]), _signed(figures["mAP_drop"]), found, ", ".join(differences))
+
+
+def _signed(drop: float | None) -> str:
+    """Write a drop as a change, which is 0 and not -0 where nothing shows."""
+    return "n/a" if drop is None else f"{round(-drop, 3) + 0.0:+.3f}"
+
+
+def _difference(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.1g}"
 
 
 def _forms(folder: Path) -> list[tuple[str, str, str]]:

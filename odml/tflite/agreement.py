@@ -7,7 +7,6 @@ first, holds or does not, however the candidates were computed.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from odml.architectures import SSD
 from odml.errors import ExportError
+from odml.forms.tflite import interpreter
 from odml.postprocessing import decode
 from odml.tflite.conversion import postprocess_operation
 
@@ -59,13 +59,13 @@ def check(
     Raises:
         ExportError: they differ by more than the tolerance, or the file's detections are not of its candidates.
     """
-    interpreter = _interpreter(content)
+    loaded = _load(content)
     differences = []
     with tf.device("/CPU:0"):
         for picture in map(tf.constant, pictures):
             raw = network.detect(picture)
             expected = _Candidates(raw["raw_detection_boxes"][0].numpy(), raw["raw_detection_scores"][0].numpy())
-            *detections, codes, scores = _run(interpreter, network, picture)
+            *detections, codes, scores = _run(loaded, network, picture)
             actual = _Candidates(decode(codes, network.anchors).numpy(), scores)
             threshold = network.configuration.detection.score_threshold
             if not _astray(detections, actual, threshold=threshold) <= _ROUNDING:
@@ -81,24 +81,19 @@ def check(
     return found
 
 
-def _interpreter(content: bytes) -> Any:
+def _load(content: bytes) -> Any:
     """Load a file so that it gives, after its four outputs, the codes [1, A, 4] and scores they are made of."""
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     operation = postprocess_operation(model)
     model.subgraphs[0].outputs = [*operation.outputs, *operation.inputs[:2]]
-    with warnings.catch_warnings():
-        # TensorFlow will leave its interpreter to the package ai-edge-litert, 58 MB with the same code.
-        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
-        interpreter = tf.lite.Interpreter(model_content=bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
-    interpreter.allocate_tensors()
-    return interpreter
+    return interpreter(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
 
-def _run(interpreter: Any, network: SSD, picture: tf.Tensor) -> list[np.ndarray]:
-    (given,) = interpreter.get_input_details()
-    interpreter.set_tensor(given["index"], picture if given["dtype"] == np.uint8 else network.preprocess(picture))
-    interpreter.invoke()
-    return [interpreter.get_tensor(output["index"])[0] for output in interpreter.get_output_details()]
+def _run(loaded: Any, network: SSD, picture: tf.Tensor) -> list[np.ndarray]:
+    (given,) = loaded.get_input_details()
+    loaded.set_tensor(given["index"], picture if given["dtype"] == np.uint8 else network.preprocess(picture))
+    loaded.invoke()
+    return [loaded.get_tensor(output["index"])[0] for output in loaded.get_output_details()]
 
 
 def _astray(detections: Sequence[np.ndarray], candidates: _Candidates, *, threshold: float) -> float:

@@ -27,6 +27,7 @@ from odml.batches import evaluation_batches
 from odml.config import Configuration, SSDConfiguration
 from odml.errors import ConfigurationError, RecordError
 from odml.export.folder import drawn_batches
+from odml.forms import FORMS
 from odml.records import Dataset
 from odml.structures import LabelMap
 from odml.tflite.agreement import Difference, check
@@ -35,7 +36,7 @@ from odml.tflite.metadata import LABELS_FILE, labels
 
 logger = logging.getLogger(__name__)
 
-FILES = {"float32": "model.tflite", "float16": "model_float16.tflite", "int8": "model_int8.tflite"}
+FILES = {form: FORMS[f"tflite_{form}"].file for form in ("float32", "float16", "int8")}
 _CALIBRATION_PICTURES = 100
 _CHECKED_PICTURES = 4
 # Of scores and boxes: weights of 16 bits give some 0.02 where a score is neither high nor low.

@@ -19,6 +19,7 @@ from odml.known_datasets import draw_shapes
 from odml.structures import LabelMap
 from odml.training import make_optimizer
 from tests import tiny
+from tests.conftest import Exported
 
 CROSS = [("red", (10, 10, 60, 50)), ("green", (30, 5, 70, 55))]
 
@@ -66,7 +67,7 @@ def test_latest_checkpoint_is_measured_on_the_data_that_it_was_trained_with(trai
     found = latest_run()
     tags = {name: value for name, value in found.data.tags.items() if name.startswith("odml.")}
     assert (tags["odml.input.trained_model"], tags["odml.model"], tags["odml.step"]) == (training, "tiny", "20")
-    assert tags["odml.split"] == "val"
+    assert (tags["odml.split"], tags["odml.form"]) == ("val", "checkpoint")
     assert tags["odml.input.dataset"] == mlflow.get_run(training).data.tags["odml.input.dataset"]
     metrics = found.data.metrics
     # In 80 x 60 pixels there are medium objects only; a size without objects has no number.
@@ -180,6 +181,54 @@ def test_data_without_a_test(training, tracking_store):
     assert result.stderr.splitlines()[-1] == (
         f"Error: {tracking_store}/two: has no test records; prepare it with a test_split above 0, or from data that "
         "bring a split into train, val and test"
+    )
+
+
+@pytest.fixture
+def export(training: str, exported: Exported) -> str:
+    """A run that has exported the small network in all forms."""
+    with tracking.start_run("export_and_freeze", model="tiny") as run:
+        run.tag("odml.input.dataset", mlflow.get_run(training).data.tags["odml.input.dataset"])
+        run.log_artifacts(exported.folder, "graph")
+    return run.id
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "file"),
+    [
+        ("{run}", "frozen_graph", "frozen_inference_graph.pb"),
+        ("{run}/model_int8.tflite", "tflite_int8", "model_int8.tflite"),
+        ("model.onnx", "onnx", "model.onnx"),
+        ("{folder}/saved_model", "saved_model", "saved_model"),
+        ("{folder}", "frozen_graph", "frozen_inference_graph.pb"),
+    ],
+)
+def test_form_of_an_export_is_measured(export, exported, value, form, file):
+    result = run("--model", value.format(run=export, folder=exported.folder))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{form}, step 7 on tiny, validation:\n\n")
+    found = latest_run()
+    tags = found.data.tags
+    of_run = "{folder}" not in value
+    assert tags["odml.input.model"] == (export if of_run else str(exported.folder))
+    assert (tags["odml.form"], tags["odml.input.model.file"], tags["odml.step"]) == (form, file, "7")
+    assert tags["odml.model"] == ("tiny" if of_run else "ssd")
+    assert "odml.input.trained_model" not in tags
+    assert "eval/coco/mAP" in found.data.metrics
+    assert config.load(str(Path(found.info.artifact_uri, "config.yml"))) == tiny.configuration()
+
+
+def test_checkpoint_and_export_are_not_measured_at_once(training):
+    result = run("--model", "model.onnx", "--trained-model", training)
+    assert result.exit_code == 2
+    assert "Error: trained_model and model are given; give one of them" in result.stderr
+
+
+def test_form_that_an_export_does_not_have(export, graph):
+    result = run("--model", f"{graph}/model.tflite")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: {graph}/model.tflite: is not there; this export has frozen_inference_graph.pb, saved_model"
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import keras
 
 from entrypoints.detect import detect
 from entrypoints.export_and_freeze import export_and_freeze
-from odml import architectures, config
+from odml import architectures, comparison, config
 from odml.checkpoints import Checkpoints
 from odml.detector import Detector
 from odml.structures import LabelMap
@@ -80,6 +81,7 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
     graph = Path(found.info.artifact_uri, "graph")
     assert result.stdout == (
         f"step 20 with 2 classes: {graph} and {model}\n"
+        "no mAP was measured, for want of validation images with objects; to have it, pass dataset\n"
         f"give it a name to serve it by: mlflow run . -e register -P export={found.info.run_id} --env-manager local\n"
     )
     assert Detector.load(graph).label_map == LabelMap(("cat", "dog"))
@@ -97,16 +99,19 @@ def test_latest_checkpoint_becomes_a_graph_and_a_model(training_run: str):
         "export/paired_rows": parity["paired"],
         "export/compared_detections": parity["compared"],
         "export/matched_detections": parity["matched"],
+        "export/saved_model/raw_difference": pytest.approx(0, abs=1e-4),
     }
     expected = {
         "odml.input.trained_model": training_run,
         "odml.model": "small",
         "odml.data.digest": "abc",
         "odml.step": "20",
+        "odml.parity": "unmeasured",
     }
     assert expected.items() <= found.data.tags.items()
     metadata = mlflow.models.Model.load(model).metadata
     assert (metadata["odml.step"], metadata["odml.training_run"]) == ("20", training_run)
+    assert "No mAP of these files was measured" in (graph / "README.md").read_text()
 
 
 def test_card_has_what_the_training_measured_of_the_step(training_run: str):
@@ -157,11 +162,23 @@ def test_int8_is_written_of_a_training_that_asked_for_it(tracking_store: Path, t
     names = {path.name for path in Path(found.info.artifact_uri, "graph").iterdir()}
     assert {name for name in names if "tflite" in name} == {"model.tflite", "model_int8.tflite"}
     assert Path(found.info.artifact_uri, "graph", "labels.txt").read_text() == "cat\ndog\n"
-    metrics = {name: value for name, value in found.data.metrics.items() if "tflite" in name}
-    assert set(metrics) == {
+    metrics = found.data.metrics
+    assert {name for name in metrics if "tflite" in name and name.endswith("_difference") and name.count("/") == 1} == {
         f"export/tflite_{form}_{kind}_difference" for form in ("float32", "int8") for kind in ("score", "box")
     }
     assert metrics["export/tflite_float32_score_difference"] < 1e-4
+    # The mAP of all of them on the one validation picture was measured.
+    forms = ("checkpoint", "frozen_graph", "saved_model", "tflite_float32", "tflite_int8")
+    assert {name for name in metrics if name.endswith("/mAP")} == {f"export/{form}/mAP" for form in forms}
+    assert found.data.tags["odml.parity"] == "passed"
+    shown = ", ".join(f"{form} {metrics[f'export/{form}/mAP']:.3f}" for form in forms)
+    assert result.stdout.splitlines()[1] == f"mAP on 1 validation images: {shown}"
+    compared = json.loads(Path(found.info.artifact_uri, "graph", "model.json").read_text())["comparison"]
+    assert (compared["examples"], list(compared)[2:]) == (1, list(forms))
+    card = Path(found.info.artifact_uri, "graph", "README.md").read_text()
+    assert re.search(
+        r"^\| `model_int8.tflite` \| 0\.\d{3} \| [+-]0\.\d{3} \| 0 of 0 \| n/a, n/a \|$", card, re.MULTILINE
+    )
     assert found.data.tags["odml.input.dataset"] == str(dataset)
 
 
@@ -182,3 +199,23 @@ def test_unknown_form_starts_no_run(training_run: str):
         "Error: tflite: there is no form 'int4'; give one or several of float32, float16, int8\n",
     )
     assert mlflow.search_runs(experiment_names=["tests"], output_format="list")[0].info.run_id == training_run
+
+
+def test_lost_data_of_the_training_leave_the_map_unmeasured(training_run: str, caplog):
+    mlflow.MlflowClient().set_tag(training_run, "odml.input.dataset", "/nowhere")
+    assert run().exit_code == 0
+    assert latest_run().data.tags["odml.parity"] == "unmeasured"
+    assert "without the data of the training no mAP is measured" in caplog.text
+
+
+def test_form_that_finds_less_ends_the_export_and_leaves_nothing(
+    training_run: str, dataset: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(comparison.TOLERANCES, "saved_model", -1.0)  # no form is that much better
+    result = run("--dataset", str(dataset))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: saved_model: its mAP on 1 validation pictures is 0.0")
+    found = latest_run()
+    assert found.info.status == "FAILED"
+    assert not Path(found.info.artifact_uri, "graph").exists()
+    assert "odml.parity" not in found.data.tags

@@ -8,6 +8,7 @@ from odml.errors import ExportError
 from odml.export import parity
 from odml.export.freezing import freeze, trace
 from odml.export.parity import ANCHORS, PROPOSALS, Parity, check
+from odml.forms import frozen_graph
 from tests.quadrants import Quadrants, coloured
 
 RED, GREEN, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 0)
@@ -22,11 +23,14 @@ def test_detections_are_compared_only_where_their_scores_stand_alone(tmp_path, b
     network = Quadrants()
     path = tmp_path / "graph.pb"
     path.write_bytes(freeze(trace(network.detect)).SerializeToString())
+    graph = frozen_graph.read(path)
     red, green, black = batch
     # Red and green have one object each; in black, no quadrant has any score.
-    assert check(path, network.detect, [np.stack([red, green, black])]) == Parity(0.0, 12, 12, 2, 2)
+    assert check(path.name, graph, network.detect, [np.stack([red, green, black])]) == Parity(0.0, 12, 12, 2, 2)
     # Four quadrants that score alike: suppression may take them in any order.
-    assert check(path, network.detect, [coloured(6, 8, top_left=RED, elsewhere=RED)[None]]) == Parity(0.0, 4, 4, 0, 0)
+    assert check(
+        path.name, frozen_graph.read(path), network.detect, [coloured(6, 8, top_left=RED, elsewhere=RED)[None]]
+    ) == Parity(0.0, 4, 4, 0, 0)
 
 
 def test_graph_of_other_classes_is_told_from_its_network(tmp_path, batch):
@@ -38,7 +42,7 @@ def test_graph_of_other_classes_is_told_from_its_network(tmp_path, batch):
     path = tmp_path / "graph.pb"
     path.write_bytes(freeze(trace(Renumbered().detect)).SerializeToString())
     with pytest.raises(ExportError) as raised:
-        check(path, Quadrants().detect, [batch])
+        check(path.name, frozen_graph.read(path), Quadrants().detect, [batch])
     assert str(raised.value) == (
         "graph.pb: differs from its checkpoint, in 0 of 12 rows before suppression (by 0.0) and in 2 of 2 detections;"
         " do not use it, and report this"
@@ -83,7 +87,9 @@ def compare(tmp_path):
     def compare(network: Rows, graph: Rows, pairing: parity.Pairing) -> Parity:
         path = tmp_path / "graph.pb"
         path.write_bytes(freeze(trace(graph.detect)).SerializeToString())
-        return check(path, network.detect, [np.zeros((3, 4, 4, 3), np.uint8)], pairing=pairing)
+        return check(
+            path.name, frozen_graph.read(path), network.detect, [np.zeros((3, 4, 4, 3), np.uint8)], pairing=pairing
+        )
 
     return compare
 

@@ -100,3 +100,29 @@ def test_programs_of_the_card_are_python(graph):
     assert len(programs) == 4
     for program in programs:
         compile(program, "card", "exec")
+
+
+def test_card_tells_how_each_file_compares_with_the_checkpoint(graph):
+    figures = {
+        "mAP": 0.48,
+        "mAP_drop": 0.02,
+        "score_difference": 0.0312,
+        "box_difference": None,
+        "compared_detections": 12,
+        "matched_detections": 11,
+    }
+    same = figures | {"mAP": 0.5, "mAP_drop": 1e-5}
+    compared = {"checkpoint": {"mAP": 0.5}, "saved_model": same, "model_int8.tflite": figures}
+    card = write_card(graph, Facts("ssd", 900, compared_examples=48, compared=compared), PETS).read_text()
+    assert "each was run on 48 of the validation images" in card
+    for row in (
+        ["(checkpoint)", "0.500", "", "", ""],
+        ["`saved_model`", "0.500", "+0.000", "11 of 12", "0.03, n/a"],
+        ["`model_int8.tflite`", "0.480", "-0.020", "11 of 12", "0.03, n/a"],
+    ):
+        assert row in rows(card)
+
+
+def test_card_of_an_export_without_a_comparison_says_so(graph):
+    card = write_card(graph, Facts("ssd", 900), PETS).read_text()
+    assert "No mAP of these files was measured, for want of validation images;" in card
