@@ -20,9 +20,11 @@ import keras
 
 from entrypoints.detect import detect
 from entrypoints.export_and_freeze import export_and_freeze
+from entrypoints.export_run import find_dataset
 from odml import architectures, comparison, config
 from odml.checkpoints import Checkpoints
 from odml.detector import Detector
+from odml.errors import TrackingError
 from odml.structures import LabelMap
 from odml.tracking import add_version, logged_model, move_alias, start_run
 from tests import tiny
@@ -201,11 +203,14 @@ def test_unknown_form_starts_no_run(training_run: str):
     assert mlflow.search_runs(experiment_names=["tests"], output_format="list")[0].info.run_id == training_run
 
 
-def test_lost_data_of_the_training_leave_the_map_unmeasured(training_run: str, caplog):
+def test_lost_data_of_the_training_are_told_and_done_without(training_run: str, caplog: pytest.LogCaptureFixture):
     mlflow.MlflowClient().set_tag(training_run, "odml.input.dataset", "/nowhere")
-    assert run().exit_code == 0
-    assert latest_run().data.tags["odml.parity"] == "unmeasured"
-    assert "without the data of the training no mAP is measured" in caplog.text
+    with start_run("export_and_freeze") as run:
+        run.input("trained_model", training_run, operations=("train",), artifact="train")
+        assert find_dataset(run, "", LabelMap(("cat", "dog")), needed=False) is None
+        assert "without the data of the training no mAP is measured" in caplog.text
+        with pytest.raises(TrackingError, match=r"^dataset: '/nowhere' is neither a run id nor a folder"):
+            find_dataset(run, "", LabelMap(("cat", "dog")), needed=True)
 
 
 def test_form_that_finds_less_ends_the_export_and_leaves_nothing(
