@@ -93,7 +93,6 @@ def export_and_freeze(
             write_onnx(network.detect, graph / FORMS["onnx"].file)
         comparison = compare_forms(run, network, graph, data, examples=eval_examples, max_drop=given(max_map_drop))
         tags["odml.parity"] = verdict(comparison)
-        run.tag("odml.parity", tags["odml.parity"])
         write_card(graph, facts_of(run, {"odml.model": network.name} | tags, label_map, comparison), label_map)
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from entrypoints.evaluation_run import require_same_classes
 from odml import batches, export, tracking
+from odml.errors import ExportError, RecordError, TrackingError
 from odml.form_comparison import Comparison, compare
-from odml.errors import RecordError, TrackingError
 from odml.forms import FORMS
 from odml.model_card import Facts, card_metrics
 from odml.records import Dataset, open_dataset
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PASSED, UNMEASURED = "passed", "unmeasured"
+PARITY = "odml.parity"
+PASSED, FAILED, UNMEASURED = "passed", "failed", "unmeasured"
 # What gives rows before suppression, which can be compared one by one; export has done so with the frozen graph.
 _WITH_ROWS = ("saved_model", "onnx")
 
@@ -63,12 +64,26 @@ def compare_forms(
 ) -> Comparison | None:
     """Run all that the export has written and compare it with the network; log what was found, also in model.json.
 
+    The tag ``odml.parity`` then says how it ended: passed, failed, or unmeasured if the mAP was not.
+
     Args:
         data: None, and one without validation images: no mAP is measured, only rows of drawn pictures are compared.
-        max_drop: as for ``comparison.compare``.
+        max_drop: as for ``form_comparison.compare``.
     Raises:
         ExportError: something differs by more than it may.
     """
+    try:
+        found = _compare(run, network, graph, data, examples=examples, max_drop=max_drop)
+    except ExportError:
+        run.tag(PARITY, FAILED)
+        raise
+    run.tag(PARITY, verdict(found))
+    return found
+
+
+def _compare(
+    run: Run, network: Architecture, graph: Path, data: Dataset | None, *, examples: int, max_drop: float | None
+) -> Comparison | None:
     for name in _WITH_ROWS:
         if FORMS[name].is_in(graph):
             parity = export.check_form(network, graph, FORMS[name])

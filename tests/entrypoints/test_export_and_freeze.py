@@ -223,4 +223,4 @@ def test_form_that_finds_less_ends_the_export_and_leaves_nothing(
     found = latest_run()
     assert found.info.status == "FAILED"
     assert not Path(found.info.artifact_uri, "graph").exists()
-    assert "odml.parity" not in found.data.tags
+    assert found.data.tags["odml.parity"] == "failed"
