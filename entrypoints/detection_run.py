@@ -51,6 +51,11 @@ class Wanted:
     frame_step: int
     annotations: Path | None
 
+    @property
+    def title(self) -> str:
+        """What people call the pictures."""
+        return "the list" if self.images == STANDARD_INPUT else self.images
+
     def require_allowed(self) -> None:
         """Raise ConfigurationError for a value out of its range, or one that needs another parameter."""
         self.selection()
@@ -123,7 +128,7 @@ def detect(wanted: Wanted, *, export: str) -> None:
             run.tag("odml.stop_reason", stop.reason)
             click.echo(f"stopped by {stop.reason}; what was found until then is there")
             raise KeyboardInterrupt
-        _require_readable(outcome, wanted.images)
+        _require_readable(outcome, wanted.title)
 
 
 def _graph(run: Run, export: str) -> Path:
@@ -160,8 +165,7 @@ def _setup(run: Run, wanted: Wanted, folder: Path, sources: Sources, label_map: 
         folder=folder,
         label_map=label_map,
         names=FileNames(sources.sources),
-        root=sources.root,
-        title="a list" if wanted.images == STANDARD_INPUT else wanted.images,
+        title=wanted.title,
         score_threshold=wanted.score_threshold,
         facts=tuple((name, text) for name, text in facts.items() if text),
     )
@@ -206,11 +210,11 @@ def _summary(outcome: Outcome, sources: Sources, *, where: str) -> str:
     return f"{outcome.detections} detections in {outcome.images + outcome.existing} images{before}: {where}{others}"
 
 
-def _require_readable(outcome: Outcome, images: str) -> None:
+def _require_readable(outcome: Outcome, title: str) -> None:
     if not outcome.unreadable:
         return
     lines = "".join(f"\n  {line}" for line in outcome.reasons)
     more = outcome.unreadable - len(outcome.reasons)
     rest = f"\n  and {more} more, which unreadable.txt names" if more else ""
     total = outcome.images + outcome.existing + outcome.unreadable
-    raise ImageError(f"{images}: {outcome.unreadable} of {total} images cannot be read:{lines}{rest}")
+    raise ImageError(f"{title}: {outcome.unreadable} of {total} images cannot be read:{lines}{rest}")

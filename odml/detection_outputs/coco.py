@@ -7,6 +7,7 @@ instances.json   pictures, objects and classes, as annotation tools import them
 from __future__ import annotations
 
 import json
+import tempfile
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class COCO(Output):
         super().__init__(setup)
         folder = setup.folder / "coco"
         self._results, self._instances = WholeFile(folder / "results.json"), WholeFile(folder / "instances.json")
-        self._pictures = WholeFile(folder / "images.json")  # its list goes to the end of instances.json
+        # Its list goes to the end of instances.json; the file is gone when it is closed.
+        self._pictures = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115
         categories = [{"id": number, "name": name} for number, name in enumerate(setup.label_map.names, start=1)]
         self._instances.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"annotations": ')
         self._rows = JSONRows(self._results), JSONRows(self._instances), JSONRows(self._pictures)
@@ -48,12 +50,10 @@ class COCO(Output):
             rows.end()
         self._results.write("\n")
         self._results.close()
-        self._pictures.close()
-        pictures = self.setup.folder / "coco" / "images.json"
         self._instances.write(',\n"images": ')
-        with pictures.open(encoding="utf-8") as file:
-            for line in file:
+        with self._pictures as pictures:
+            pictures.seek(0)
+            for line in pictures:
                 self._instances.write(line)
         self._instances.write("}\n")
         self._instances.close()
-        pictures.unlink()

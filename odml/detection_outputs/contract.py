@@ -35,14 +35,12 @@ class Result:
 class Setup:
     """What all outputs of one run have in common.
 
-    ``root`` is the folder that the pictures' names begin from, None where they have none; ``title`` is what people call
-    the pictures, ``facts`` what they want to know about how it was detected, by name.
+    ``title`` is what people call the pictures, ``facts`` what they want to know about how it was detected, by name.
     """
 
     folder: Path
     label_map: LabelMap
     names: FileNames
-    root: Path | None = None
     title: str = "pictures"
     score_threshold: float = 0.0
     facts: tuple[tuple[str, str], ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 PART = ".part"
 """The end of the name of a file that is being written."""
@@ -44,7 +44,7 @@ class WholeFile:
 class JSONRows:
     """A list in JSON with an entry a line, written into a file as it grows."""
 
-    def __init__(self, file: WholeFile) -> None:
+    def __init__(self, file: WholeFile | IO[str]) -> None:
         self._file = file
         self._separator = "[\n"
 
