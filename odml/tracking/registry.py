@@ -18,6 +18,8 @@ from odml.tracking.stores import unreachable
 LONGEST_DESCRIPTION = 5000
 """What the registry's database has room for."""
 
+_CUT = "\n\n…"
+
 _LOGGED = re.compile(r"models:/(?P<id>m-[^/@]+)/?")
 _REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/@]+))/?")
 
@@ -113,12 +115,12 @@ def drop_alias(name: str, alias: str) -> None:
 
 
 def describe_version(name: str, number: str, *, tags: Mapping[str, str], description: str) -> None:
-    """Set tags and the description, Markdown of at most 5000 characters, that the page of a version shows."""
+    """Set tags and the description, Markdown, that the page of a version shows; over 5000 characters its end is cut."""
     with _registering(name):
         client = MlflowClient()
         for key, value in tags.items():
             client.set_model_version_tag(name, number, key, value)
-        client.update_model_version(name, number, description[:LONGEST_DESCRIPTION])
+        client.update_model_version(name, number, _bounded(description))
 
 
 def run_of_model(client: MlflowClient, model_uri: str) -> str:
@@ -148,6 +150,13 @@ def _run_of_version(client: MlflowClient, version: ModelVersion) -> str | None:
     """Follow a version to its logged model, through the versions that it was copied from."""
     source = version.source or ""
     return run_of_model(client, source) if source.startswith("models:/") else version.run_id
+
+
+def _bounded(text: str) -> str:
+    """Cut a text that is too long after a whole line."""
+    if len(text) <= LONGEST_DESCRIPTION:
+        return text
+    return text[: LONGEST_DESCRIPTION - len(_CUT)].rpartition("\n")[0] + _CUT
 
 
 def _number_of(client: MlflowClient, model_uri: str, name: str) -> str | None:

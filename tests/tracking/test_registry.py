@@ -74,12 +74,20 @@ def test_alias_moves_and_can_be_dropped(model):
     assert find_version("detector", "champion") is None
 
 
-def test_description_is_cut_to_what_the_registry_takes(model):
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("short\n", "short\n"),
+        ("x" * 5000, "x" * 5000),
+        ("line of ten\n" * 417, "line of ten\n" * 415 + "line of ten\n\n…"),
+    ],
+)
+def test_description_is_cut_after_a_line_to_what_the_registry_takes(model, text, kept):
     _, uri = model
     add_version(uri, "detector", tags={})
-    describe_version("detector", "1", tags={"odml.gate": "first"}, description="x" * 6000)
+    describe_version("detector", "1", tags={"odml.gate": "first"}, description=text)
     found = mlflow.MlflowClient().get_model_version("detector", "1")
-    assert (len(found.description), found.tags) == (5000, {"odml.gate": "first"})
+    assert (found.description, found.tags) == (kept, {"odml.gate": "first"})
 
 
 def test_logged_model_is_no_version(model):
