@@ -130,12 +130,15 @@ class _Walk:
             self._run_of(role, tags[f"odml.input.{name}"])
             for name, role in (
                 ("export", "exported by"),
+                ("model", "exported by"),
                 ("trained_model", "trained by"),
                 ("weights", "started from"),
                 ("dataset", "learned from" if tags.get("odml.operation") in _TRAININGS else "data"),
             )
             if f"odml.input.{name}" in tags
         ]
+        if tags.get("odml.operation") == "export_and_freeze":
+            found += self._later(run, "evaluate", "odml.input.model", "measured by")
         if tags.get("odml.operation") in _TRAININGS:
             found += self._later(run, "evaluate", "odml.input.trained_model", "measured by")
             found += self._later(run, "resume", "odml.resumes", "resumed by")
