@@ -27,7 +27,7 @@ lint: venv
 	$(BIN)/mypy
 
 bench: venv
-	@set -e; for name in parity latency training prepare detection; do \
+	@set -e; for name in parity latency inference training prepare detection; do \
 	    echo "== $$name"; $(BIN)/python -m benchmarks.$$name; \
 	done
 

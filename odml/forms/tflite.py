@@ -67,5 +67,5 @@ def _detect(loaded: Any, image: np.ndarray) -> dict[str, np.ndarray]:
 def _input(image: np.ndarray, given: dict[str, Any]) -> np.ndarray:
     """Stretch a picture [H, W, 3] to an input [1, h, w, 3], and scale it to -1..1 for one of float32."""
     size = given["shape"][1:3].tolist()
-    x = tf.compat.v1.image.resize_bilinear(image[None], size, align_corners=False, half_pixel_centers=False).numpy()
+    x = tf.raw_ops.ResizeBilinear(images=image[None], size=size, align_corners=False, half_pixel_centers=False).numpy()
     return x / np.float32(127.5) - 1 if given["dtype"] == np.float32 else np.round(x).astype(given["dtype"])

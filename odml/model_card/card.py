@@ -110,7 +110,7 @@ def _compared_row(name: str, figures: Mapping[str, float | None]) -> tuple[str, 
 
 def _signed(drop: float | None) -> str:
     """Write a drop as a change, which is 0 and not -0 where nothing shows."""
-    return "n/a" if drop is None else f"{round(-drop, 3) + 0.0:+.3f}"
+    return "n/a" if drop is None else f"{round(-drop, 4) + 0.0:+.4f}"
 
 
 def _difference(value: float | None) -> str:

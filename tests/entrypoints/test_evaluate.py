@@ -224,6 +224,16 @@ def test_checkpoint_and_export_are_not_measured_at_once(training):
     assert "Error: trained_model and model are given; give one of them" in result.stderr
 
 
+def test_export_whose_description_is_damaged(training, tmp_path):
+    (tmp_path / "model.tflite").touch()
+    (tmp_path / "model.json").write_text("{")
+    result = run("--model", f"{tmp_path}/model.tflite")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        f"Error: {tmp_path}/model.json: cannot be read (Expecting property"
+    )
+
+
 def test_form_that_an_export_does_not_have(export, graph):
     result = run("--model", f"{graph}/model.tflite")
     assert result.exit_code == 1

@@ -179,7 +179,7 @@ def test_int8_is_written_of_a_training_that_asked_for_it(tracking_store: Path, t
     assert (compared["examples"], list(compared)[2:]) == (1, list(forms))
     card = Path(found.info.artifact_uri, "graph", "README.md").read_text()
     assert re.search(
-        r"^\| `model_int8.tflite` \| 0\.\d{3} \| [+-]0\.\d{3} \| 0 of 0 \| n/a, n/a \|$", card, re.MULTILINE
+        r"^\| `model_int8.tflite` \| 0\.\d{3} \| [+-]0\.\d{4} \| 0 of 0 \| n/a, n/a \|$", card, re.MULTILINE
     )
     assert found.data.tags["odml.input.dataset"] == str(dataset)
 

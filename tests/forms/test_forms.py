@@ -3,8 +3,10 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from odml.errors import ExportError
 from odml.forms import FORMS, find_form, label_map_of
@@ -92,6 +94,36 @@ def test_damaged_file_is_told(tmp_path, file, message):
         find_form(path).read(path)
     assert str(raised.value).startswith(message.format(path=path))
     assert "\n" not in str(raised.value)
+
+
+def test_missing_frozen_graph_is_told(tmp_path):
+    with pytest.raises(ExportError) as raised:
+        FORMS["frozen_graph"].read(tmp_path / "a.pb")
+    assert str(raised.value) == (f"{tmp_path}/a.pb: cannot be read (No such file or directory); name a frozen graph")
+
+
+def test_tensorflow_lite_file_without_scores_and_count_is_told(exported, tmp_path):
+    model = flatbuffer_utils.read_model(str(exported.folder / "model.tflite"))
+    model.subgraphs[0].outputs = model.subgraphs[0].outputs[:2]
+    flatbuffer_utils.write_model(model, str(tmp_path / "a.tflite"))
+    with pytest.raises(ExportError) as raised:
+        FORMS["tflite_float32"].read(tmp_path / "a.tflite")
+    assert str(raised.value) == (
+        f"{tmp_path}/a.tflite: is no detector, which takes a picture and gives boxes, classes, scores and count"
+    )
+
+
+def test_onnx_file_without_detections_is_told(tmp_path):
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "negative", [x], [y])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(ExportError) as raised:
+        FORMS["onnx"].read(tmp_path / "a.onnx")
+    assert str(raised.value) == (
+        f"{tmp_path}/a.onnx: is no detector, it must take pictures and give num_detections, detection_boxes, "
+        "detection_scores, detection_classes"
+    )
 
 
 def test_saved_model_without_detections_is_told(tmp_path):

@@ -114,11 +114,11 @@ def test_card_tells_how_each_file_compares_with_the_checkpoint(graph):
     same = figures | {"mAP": 0.5, "mAP_drop": 1e-5}
     compared = {"checkpoint": {"mAP": 0.5}, "saved_model": same, "model_int8.tflite": figures}
     card = write_card(graph, Facts("ssd", 900, compared_examples=48, compared=compared), PETS).read_text()
-    assert "each was run on 48 of the validation images" in card
+    assert "Each was run on 48 of the validation images" in card
     for row in (
         ["(checkpoint)", "0.500", "", "", ""],
-        ["`saved_model`", "0.500", "+0.000", "11 of 12", "0.03, n/a"],
-        ["`model_int8.tflite`", "0.480", "-0.020", "11 of 12", "0.03, n/a"],
+        ["`saved_model`", "0.500", "+0.0000", "11 of 12", "0.03, n/a"],
+        ["`model_int8.tflite`", "0.480", "-0.0200", "11 of 12", "0.03, n/a"],
     ):
         assert row in rows(card)
 
