@@ -35,7 +35,7 @@ def serve(model: str, port: int, host: str, gpus: str) -> None:
     from odml.serving.app import build, load
 
     with tracking.given_run("serve"), _listening(host, port) as listening:
-        app = build(load(model), title=model.removeprefix("models:/"))
+        app = build(load(model), title=_title(model))
         address, number = listening.getsockname()[:2]
         click.echo(f"{model}: http://{f'[{address}]' if ':' in address else address}:{number}/ (Ctrl-C ends it)")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=256))
@@ -44,15 +44,21 @@ def serve(model: str, port: int, host: str, gpus: str) -> None:
         click.echo("the server has ended")
 
 
+def _title(model: str) -> str:
+    """Call a registered model by its name; a folder is nothing to show to strangers."""
+    return model.removeprefix("models:/") if model.startswith("models:/") else "Detector"
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """Take the port before the model is loaded, which takes a while."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
         raise ConfigurationError(
-            f"host {host}, port {port}: {error.strerror}; pass another with -P port= or -P host="
-        ) from None
+            f"host {host}, port {port}: {reason}; pass another with -P port= or -P host="
+        ) from error
 
 
 if __name__ == "__main__":

@@ -183,6 +183,20 @@ def test_rows_are_limited_where_a_server_answers(model, monkeypatch):
     assert raised.value.message == "rows: 65 are more than 64; send fewer in a request"
 
 
+def test_environment_allows_paths_and_limits(graph, tmp_path, monkeypatch):
+    (tmp_path / "red.png").write_bytes(RED_PICTURE)
+    monkeypatch.setenv("ODML_SERVE_PATHS", str(tmp_path))
+    monkeypatch.setenv("ODML_SERVE_MAX_PIXELS", "2400")
+    loaded = DetectorModel()
+    loaded.load_context(mlflow.pyfunc.PythonModelContext({"graph": str(graph)}, {}))
+    frame = pd.DataFrame(
+        {"path": ["red.png", None], "image": [None, encoded(coloured(41, 60, top_left=RED, elsewhere=RED))]}
+    )
+    first, second = loaded.predict(None, frame, {"errors": "row"}).to_dict("records")
+    assert first == RED_ANSWER
+    assert "(60 x 41 pixels are more than 2400)" in second["error"]
+
+
 def test_threads_get_their_own_answers(model):
     pictures = [RED_PICTURE, GREEN_PICTURE] * 20
     with ThreadPoolExecutor(8) as threads:

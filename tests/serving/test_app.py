@@ -51,7 +51,7 @@ def test_forms_of_mlflow_are_answered(send, body):
 
 
 def test_one_value_is_one_row(send):
-    assert ask(send, {"inputs": {"image": RED}}, "application/json; charset=utf-8") == (200, [RED_ANSWER])
+    assert ask(send, {"inputs": {"image": RED}}, 'Application/JSON; charset="UTF-8"') == (200, [RED_ANSWER])
 
 
 @pytest.mark.parametrize("form", ["dataframe_records", "instances", "inputs"])
