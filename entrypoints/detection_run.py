@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from odml import tracking
-from odml.batch_detection import Outcome, detect_all
+from odml.batch_detection import Outcome, detect_all, writing
 from odml.detection_outputs import OUTPUTS, Output, Result, Setup
 from odml.detection_outputs.first_pictures import FirstPictures
 from odml.detection_outputs.going_on import open_folder
@@ -106,13 +106,15 @@ def detect(wanted: Wanted, *, export: str) -> None:
         graph = _graph(run, export)
         detector = Detector.load(graph)
         selection = wanted.selection(detector.label_map)
-        folder, existing = _folder(run, wanted, graph, sources)
-        setup = _setup(run, wanted, folder, sources, detector.label_map)
+        with writing():
+            folder, existing = _folder(run, wanted, graph, sources)
+            setup = _setup(run, wanted, folder, sources, detector.label_map)
+            outputs = _outputs(wanted, setup, run)
         with StopSignals() as stop:
             outcome = detect_all(
                 detector,
                 sources,
-                _outputs(wanted, setup, run),
+                outputs,
                 selection=selection,
                 tiling=wanted.tiling(),
                 frame_step=wanted.frame_step,

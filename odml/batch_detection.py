@@ -90,7 +90,7 @@ def detect_all(
         ExportError: the network found a class that the label map does not have.
     """
     outcome = Outcome()
-    with _writing(), ExitStack() as until_end:
+    with writing(), ExitStack() as until_end:
         for output in outputs:
             until_end.callback(output.close)
         done = _go_on(existing, outputs, outcome, truth)
@@ -108,7 +108,7 @@ def detect_all(
         each = zip(count(outcome.existing), (pair for batch in found for pair in batch), strict=False)
         workers = min(os.cpu_count() or 1, 16)
         with closing(parallel_map(write, each, workers=workers, ahead=2 * workers)) as written:
-            total = None if sources.images is None else sources.images - len(done)
+            total = None if sources.images is None else sum(source.name not in done for source in sources.sources)
             _add_all(progress(written, total=total, description="detect"), outputs, outcome)
     return outcome
 
@@ -209,8 +209,8 @@ def _pixels(picture: Picture) -> np.ndarray:
 
 
 @contextmanager
-def _writing() -> Iterator[None]:
-    """Say which result cannot be written, and what to do."""
+def writing() -> Iterator[None]:
+    """Let an OSError say which result cannot be written, and what to do: raise OutputError for it."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
 """Boxes with class and score on pictures, and pictures side by side, with Pillow.
 
 A drawn picture has the size of the original, but for one whose shorter side is under 96 pixels: no tag could be
-read on that, so it is first enlarged by a whole number. Lines and letters grow with the picture. Nothing here
-changes what it is given.
+read on that, so it is first enlarged by a whole number. Lines and letters grow with the picture, and shrink where many
+objects would hide it under their tags. Nothing here changes what it is given.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ PALETTE = (
 _DARK, _LIGHT = (0, 0, 0), (255, 255, 255)
 _SHORTEST_SIDE = 96
 _LONGEST_ENLARGED_SIDE = 4096
+_SMALLEST_LETTERS = 11
+_HIDDEN_SHARE = 0.15  # of a picture, by all tags together
+_TAG_AREA = 8.4  # of a usual tag, about six letters wide and 1.4 high
 
 _Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in the drawn picture, half-open
 _Colour = tuple[int, int, int]
@@ -122,15 +125,16 @@ def _draw(image: np.ndarray, marks: Sequence[_Mark]) -> Image.Image:
     """Draw boxes, then all tags over them; the first mark is the most important and comes out on top."""
     picture, factor = _enlarged(Image.fromarray(image))
     draw = ImageDraw.Draw(picture)
+    letters = _font_size(picture.size, tags=len(marks))
     boxes = [_drawn_box(mark.box, factor, picture.size) for mark in marks]
     for mark, box in reversed(list(zip(marks, boxes, strict=True))):
-        _draw_box(draw, box, mark)
+        _draw_box(draw, box, mark, width=_line_width(letters))
     tags: list[tuple[_Box, _Mark, str]] = []
     for mark, box in zip(marks, boxes, strict=True):
-        text, size = _tag(mark, picture.size)
+        text, size = _tag(mark, letters, room=picture.width)
         tags.append((_free_place(box, size, picture.size, [place for place, _, _ in tags]), mark, text))
     for place, mark, text in reversed(tags):
-        _draw_tag(draw, place, mark, text)
+        _draw_tag(draw, place, mark, text, letters)
     return picture
 
 
@@ -148,17 +152,18 @@ def _drawn_box(box: list[float], factor: int, size: tuple[int, int]) -> _Box:
     return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
-def _line_width(size: tuple[int, int]) -> int:
-    return max(2, round(min(size) * 0.006))
+def _font_size(size: tuple[int, int], *, tags: int = 1) -> int:
+    """Give the height of letters in a picture of that size, such that many tags hide no more than a part of it."""
+    share = math.sqrt(_HIDDEN_SHARE * size[0] * size[1] / (_TAG_AREA * max(tags, 1)))
+    return max(_SMALLEST_LETTERS, round(min(0.032 * min(size), share)))
 
 
-def _font_size(size: tuple[int, int]) -> int:
-    return max(11, round(min(size) * 0.032))
+def _line_width(letters: int) -> int:
+    return max(2, round(letters * 0.1875))
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: _Box, mark: _Mark) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: _Box, mark: _Mark, *, width: int) -> None:
     """Draw the outline inside the box; what is dark beside or in it shows it on a ground of its own colour."""
-    width = _line_width(draw.im.size)
     if mark.dashed:
         thin = max(1, width * 2 // 3)
         draw.rectangle(_corners(box), outline=_DARK, width=thin)
@@ -187,11 +192,11 @@ def _dashes(box: _Box, width: int, length: int) -> Iterator[_Box]:
         yield from ((x1, y, min(x1 + width, x2), end), (max(x2 - width, x1), y, x2, end))
 
 
-def _tag(mark: _Mark, size: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    """Give a tag's text, the name cut where the picture has no room for it, and the tag's width and height."""
-    font, padding = _tag_font(mark, size)
+def _tag(mark: _Mark, letters: int, *, room: int) -> tuple[str, tuple[int, int]]:
+    """Give a tag's text, the name cut where there is no room for it, and the tag's width and height."""
+    font, padding = _tag_font(mark, letters)
     name, ending = _readable(mark), ""
-    while name and font.getlength(name + ending + mark.score) > size[0] - 2 * padding:
+    while name and font.getlength(name + ending + mark.score) > room - 2 * padding:
         name, ending = name[:-1], "…"
     text = name + ending + mark.score
     return text, (math.ceil(font.getlength(text)) + 2 * padding, sum(font.getmetrics()) + padding)
@@ -213,8 +218,8 @@ def _overlap(box: _Box, other: _Box) -> int:
     return max(width, 0) * max(height, 0)
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, place: _Box, mark: _Mark, text: str) -> None:
-    font, padding = _tag_font(mark, draw.im.size)
+def _draw_tag(draw: ImageDraw.ImageDraw, place: _Box, mark: _Mark, text: str, letters: int) -> None:
+    font, padding = _tag_font(mark, letters)
     draw.rectangle(_corners(place), mark.colour)
     ink = max((_DARK, _LIGHT), key=lambda ink: _contrast(ink, mark.colour))
     draw.text((place[0] + padding, place[1] + padding // 2), text, ink, font)
@@ -239,9 +244,8 @@ def _scaled_down(picture: Image.Image, cell: int) -> Image.Image:
     return fitted
 
 
-def _tag_font(mark: _Mark, size: tuple[int, int]) -> tuple[ImageFont.FreeTypeFont, int]:
-    """Give the font for a mark in a picture of that size, and the space on the left and right of its text."""
-    letters = _font_size(size)
+def _tag_font(mark: _Mark, letters: int) -> tuple[ImageFont.FreeTypeFont, int]:
+    """Give the font for a mark in letters of that height, and the space on the left and right of its text."""
     return _font(font_path(mark.name) or _own_font(), letters), max(2, letters // 4)
 
 

@@ -231,3 +231,10 @@ def test_grid_is_no_wider_than_its_pictures():
 def test_grid_without_pictures_or_columns_is_refused(count, columns, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         grid([Image.new("RGB", (9, 9))] * count, columns=columns)
+
+
+def test_many_objects_do_not_hide_the_picture_under_their_tags():
+    found = [(1, 0.5, 60 * x + 5, 60 * y + 25, 60 * x + 35, 60 * y + 55) for y in range(10) for x in range(20)]
+    image = grey(1210, 640)
+    drawn = np.asarray(draw_detections(image, detections(*found), PETS))
+    assert (drawn == image).all(axis=2).mean() > 0.6

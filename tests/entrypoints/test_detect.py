@@ -192,6 +192,14 @@ def test_parameter_out_of_range_is_refused(photos: Path, option: str, value: str
     assert (result.exit_code, result.stderr) == (1, f"Error: {message}\n")
 
 
+def test_folder_that_cannot_be_made_is_told(export_run: str, photos: Path):
+    result = run("--images", photos, "--output-dir", photos / "red.png" / "out")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {photos}/red.png/out: cannot be written (Not a directory); make room, or choose another folder\n",
+    )
+
+
 def test_annotations_need_files(tracking_store: Path):
     result = run("--images", "http://127.0.0.1:1/a.jpg", "--annotations", tracking_store)
     assert (result.exit_code, result.stderr) == (
