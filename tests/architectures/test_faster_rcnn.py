@@ -66,8 +66,8 @@ def test_variables_are_named_and_shaped_as_in_the_original_s_checkpoint(network)
 
 
 @pytest.fixture(scope="module")
-def golden_training(rule) -> tuple[FasterRCNN, dict, dict]:
-    """The network of the golden training, its batch, and what the original made of it."""
+def golden_training(rule) -> tuple[dict[str, float], dict[str, float], dict]:
+    """The losses of the golden training's batch and the norms of its gradients, and what the original made of it."""
     network = architectures.build(configured(GOLDEN_TRAINING), 3)
     assign_by_rule(network, rule)
     image = rule.image(*rule.IMAGES["synth_300x400"])
@@ -78,8 +78,14 @@ def golden_training(rule) -> tuple[FasterRCNN, dict, dict]:
         "boxes": tf.constant([[[0.08, 0.24, 0.56, 0.40], [0.20, 0.52, 0.72, 0.68], [0.14, 0.10, 0.95, 0.60]]]),
         "classes": tf.constant([[1, 3, 2]]),
     }
+    with tf.GradientTape() as tape:
+        losses = network.compute_losses(batch)
+        total = tf.add_n(list(losses.values()))
+    gradients = tape.gradient(total, [variable.value for variable in network.trainable_variables])
+    names = by_slim_name(network.trainable_variables)
+    norms = {name: float(tf.norm(gradient)) for name, gradient in zip(names, gradients, strict=True)}
     with np.load(GOLDEN / "train_faster-rcnn-resnet-50_3.npz") as golden:
-        return network, batch, dict(golden)
+        return {name: float(loss) for name, loss in losses.items()}, norms, dict(golden)
 
 
 LOSSES = {
@@ -92,21 +98,15 @@ LOSSES = {
 
 @needs_golden
 def test_losses_of_a_batch_are_the_original_s(golden_training):
-    network, batch, golden = golden_training
-    found = network.compute_losses(batch)
+    found, _, golden = golden_training
     assert sorted(found) == sorted(LOSSES)
     for ours, theirs in LOSSES.items():
-        assert float(found[ours]) == pytest.approx(golden[f"loss/Loss/{theirs}"][0], rel=1e-4), ours
+        assert found[ours] == pytest.approx(golden[f"loss/Loss/{theirs}"][0], rel=1e-4), ours
 
 
 @needs_golden
 def test_gradients_of_a_batch_are_the_original_s(golden_training):
-    network, batch, golden = golden_training
-    with tf.GradientTape() as tape:
-        total = tf.add_n(list(network.compute_losses(batch).values()))
-    gradients = tape.gradient(total, [variable.value for variable in network.trainable_variables])
-    names = by_slim_name(network.trainable_variables)
-    norms = {name: float(tf.norm(gradient)) for name, gradient in zip(names, gradients, strict=True)}
+    _, norms, golden = golden_training
     expected = dict(zip(golden["grad_names"].tolist(), golden["grad_norm_step0"].tolist(), strict=True))
     assert {name.removesuffix(":0") for name in expected} == set(norms)
     for name, norm in expected.items():
@@ -217,17 +217,20 @@ def test_image_without_objects_is_learned_as_background(network):
     assert float(losses["rpn_objectness"]) > 0
 
 
-def test_weight_decay_is_a_loss_of_its_own(network):
-    decaying = architectures.build(configured({"min_side": 96, "max_side": 160, "training": {"weight_decay": 1e-4}}), 2)
+@pytest.fixture(scope="module")
+def decaying() -> FasterRCNN:
+    return architectures.build(configured({"min_side": 96, "max_side": 160, "training": {"weight_decay": 1e-4}}), 2)
+
+
+def test_weight_decay_is_a_loss_of_its_own(network, decaying):
     found = decaying.compute_losses(batch_of(network, boxes=np.zeros([2, 0, 4]), classes=np.zeros([2, 0])))
     kernels = [v.numpy() for v in decaying.trainable_variables if v.name == "weights"]
     assert float(found["regularization"]) == pytest.approx(1e-4 * sum((k**2).sum() for k in kernels) / 2, rel=1e-4)
 
 
-def test_frozen_stages_are_not_trained():
-    network = architectures.build(configured({"min_side": 96, "max_side": 160}), 2)
-    network.freeze(1)
-    frozen = set(by_slim_name(network.variables)) - set(by_slim_name(network.trainable_variables))
+def test_frozen_stages_are_not_trained(decaying):
+    decaying.freeze(1)
+    frozen = set(by_slim_name(decaying.variables)) - set(by_slim_name(decaying.trainable_variables))
     kernels = {name.removeprefix("FirstStageFeatureExtractor/resnet_v1_50/") for name in frozen if "weights" in name}
     assert len(kernels) == 1 + 3 * 3 + 1
     assert all(name.startswith(("conv1/", "block1/")) for name in kernels)
