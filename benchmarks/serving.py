@@ -89,10 +89,12 @@ def turn(stage: Stage, calls: list[Call], cpu_seconds: Callable[[], float]) -> N
     until = time.perf_counter() + TURN_SECONDS
 
     def work(call: Call) -> None:
-        while (started := time.perf_counter()) < until:
-            good = call()
-            stage.latencies.append(time.perf_counter() - started)
-            stage.failed += not good
+        ended = 0.0
+        while ended < until:
+            started = time.perf_counter()
+            stage.failed += not call()
+            ended = time.perf_counter()
+            stage.latencies.append(ended - started)
 
     started, cpu = time.perf_counter(), cpu_seconds()
     threads = [threading.Thread(target=work, args=(call,)) for call in calls]

@@ -33,7 +33,6 @@ def app(graph: Path, tmp_path_factory: pytest.TempPathFactory):
 def running(app) -> Iterator[str]:
     """Run an application in a thread while the block runs, and give its address."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    server.install_signal_handlers = lambda: None
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
