@@ -61,13 +61,16 @@ def register(export: str, name: str, alias: str, tolerance: float, force: bool) 
         # Nothing is served as the challenger, and no alias at all cannot be taken from anything.
         decision = decide(new, holder, tolerance=tolerance) if alias not in ("", CHALLENGER) else None
         gate = _gate(decision, force) if decision else ""
+        is_refused = decision is not None and not decision.verdict.moves and not force
+        if is_refused:
+            tracking.move_alias(name, CHALLENGER, number)
+        elif alias:
+            _give_alias(name, alias, number, holder)
+        # After the alias: a version never says of itself what has not happened.
         description = _description(export_run, tags, gate)
         tracking.describe_version(name, number, tags={"odml.gate": gate} if gate else {}, description=description)
-        if decision and not decision.verdict.moves and not force:
-            tracking.move_alias(name, CHALLENGER, number)
+        if decision and is_refused:
             raise TrackingError(_refusal(name, number, alias, decision))
-        if alias:
-            _give_alias(name, alias, number, holder)
     uri = f"models:/{name}@{alias}" if alias else f"models:/{name}/{number}"
     click.echo(f"registered {name} version {number} as {uri}")
     if decision and decision.verdict is not Verdict.FIRST:
