@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import click
 
-from entrypoints.options import Command
+from entrypoints.command import Command
 
 
 @click.command(cls=Command)

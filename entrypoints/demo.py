@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from entrypoints.options import Command
+from entrypoints.command import Command
 from odml.errors import OdmlError
 
 IMAGES = 1500

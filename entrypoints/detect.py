@@ -6,14 +6,8 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import (
-    Command,
-    OptionalPath,
-    export_option,
-    gpus_option,
-    max_detections_option,
-    score_threshold_option,
-)
+from entrypoints.command import Command
+from entrypoints.options import OptionalPath, export_option, gpus_option, max_detections_option, score_threshold_option
 
 
 @click.command(cls=Command)

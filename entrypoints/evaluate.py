@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from entrypoints.command import Command
 from entrypoints.options import (
-    Command,
     dataset_option,
     eval_examples_option,
     gpus_option,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from entrypoints.command import Command
 from entrypoints.options import (
-    Command,
     compared_dataset_option,
     compared_examples_option,
     given,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from entrypoints.command import Command
 from entrypoints.options import (
     DEFAULT_MODEL,
-    Command,
     fix_option,
     format_option,
     list_options,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from entrypoints.options import Command
+from entrypoints.command import Command
 
 if TYPE_CHECKING:
     from odml.tracking import Origin

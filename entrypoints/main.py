@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from entrypoints.command import Command
 from entrypoints.options import (
-    Command,
     batch_size_option,
     configuration_of,
     fix_option,

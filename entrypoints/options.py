@@ -1,4 +1,4 @@
-"""What the entry points share: how a command starts and fails, and the options that several of them have.
+"""The options that several entry points have.
 
 An option is spelled with dashes (``--val-split``), its parameter in MLproject with underscores (``val_split``).
 ``mlflow run`` always passes every parameter, so "not given" is a value of its own: ``""`` for text, ``-1`` for a
@@ -7,43 +7,15 @@ number.
 
 from __future__ import annotations
 
-import logging
-import os
 import random
-import sys
-import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from odml.errors import OdmlError
-from odml.signals import interruptible
-
 if TYPE_CHECKING:
     from odml.config import Configuration
-
-
-class Command(click.Command):
-    """A command that says what the user can fix in one line, with exit code 1.
-
-    An OdmlError becomes ``Error: MESSAGE`` on stderr; any other exception keeps its traceback. Ctrl-C, SIGTERM and
-    SIGHUP end the command through KeyboardInterrupt, so that its MLflow run ends too.
-    """
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command with logging set up; called by click."""
-        _set_environment()
-        _set_logging()
-        # Signal handlers can only be set in the main thread.
-        stoppable = threading.current_thread() is threading.main_thread()
-        try:
-            with interruptible() if stoppable else nullcontext():
-                return super().invoke(ctx)
-        except OdmlError as error:
-            raise click.ClickException(str(error)) from error
 
 
 AUTO = "auto"
@@ -83,22 +55,6 @@ class OptionalPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Give the path, if there is one."""
         return super().convert(value, param, ctx) if value != "" else None
-
-
-def _set_environment() -> None:
-    """Keep TensorFlow's start-up chatter off the screen, and Keras on TensorFlow, unless the user says otherwise."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-
-def _set_logging() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    for ours in ("odml", "entrypoints"):
-        logging.getLogger(ours).setLevel(logging.INFO)
-    # It warns at every attempt to reach a server that is down; odml.tracking warns once.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 KNOWN_DATASETS = ("voc2008", "oxford_pets", "shapes")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from entrypoints.command import Command
 from entrypoints.options import (
-    Command,
     fix_option,
     format_option,
     on_error_option,

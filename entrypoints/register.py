@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from entrypoints.options import Command, alias_option, export_option, name_option
+from entrypoints.command import Command
+from entrypoints.options import alias_option, export_option, name_option
 from odml.errors import TrackingError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import click
 
-from entrypoints.options import Command, gpus_option
+from entrypoints.command import Command
+from entrypoints.options import gpus_option
 from odml.errors import ConfigurationError
 
 MODEL = "models:/detector@champion"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from entrypoints.options import Command
+from entrypoints.command import Command
 from odml.errors import ConfigurationError, TrackingError
 
 if TYPE_CHECKING:

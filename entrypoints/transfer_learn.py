@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from entrypoints.options import Command, configuration_of, training_options, weights_option
+from entrypoints.command import Command
+from entrypoints.options import configuration_of, training_options, weights_option
 
 
 @click.command(cls=Command)

@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "batch_detection": "detection_outputs detector selection sources tiling structures errors parallel progress",
 }
 SHARED_BY_ENTRYPOINTS = {
+    "command",
     "options",
     "training_run",
     "training_job",

@@ -162,7 +162,7 @@ def test_nothing_is_left_after_ctrl_c(folder: AnnotatedFolder, tmp_path: Path, m
         raise KeyboardInterrupt
 
     sources, before = sources_of(folder), sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(preparation, "write_description", interrupted)
+    monkeypatch.setattr(preparation.writing, "write_description", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(sources, SPLIT, tmp_path / "records", seed=0)
     assert sorted(tmp_path.rglob("*")) == before
