@@ -1,5 +1,7 @@
 # make demo, make test: each sets up what it needs, in .venv. PYTHON=python3.12 make ... uses another Python.
 PYTHON ?= python3
+# How many processes test: each needs up to 4 GB.
+WORKERS ?= 2
 BIN := .venv/bin
 
 .PHONY: venv demo test lint bench ui clean
@@ -19,7 +21,7 @@ demo: venv
 	$(BIN)/python -m entrypoints.demo
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 lint: venv
 	$(BIN)/ruff check
