@@ -87,14 +87,17 @@ def photo() -> bytes:
 def turn(stage: Stage, calls: list[Call], cpu_seconds: Callable[[], float]) -> None:
     """Let callers, a thread each, call as fast as they can for a turn."""
     until = time.perf_counter() + TURN_SECONDS
+    counting = threading.Lock()
 
     def work(call: Call) -> None:
         ended = 0.0
         while ended < until:
             started = time.perf_counter()
-            stage.failed += not call()
+            succeeded = call()
             ended = time.perf_counter()
-            stage.latencies.append(ended - started)
+            with counting:
+                stage.failed += not succeeded
+                stage.latencies.append(ended - started)
 
     started, cpu = time.perf_counter(), cpu_seconds()
     threads = [threading.Thread(target=work, args=(call,)) for call in calls]

@@ -21,10 +21,12 @@ def test_turn_counts_calls_failures_and_time(monkeypatch):
 
     def bad() -> bool:
         time.sleep(0.01)
+        failures.append(True)
         return False
 
-    serving.turn(stage, [good, bad], lambda: next(seconds))
-    assert 0 < stage.failed < len(stage.latencies)
+    failures: list[bool] = []
+    serving.turn(stage, [good, bad, bad], lambda: next(seconds))
+    assert 0 < stage.failed == len(failures) < len(stage.latencies)
     assert stage.cpu == 2.0
     assert stage.wall >= 0.05
     assert stage.milliseconds(50) >= 10

@@ -112,6 +112,7 @@ def test_run_is_tagged_with_what_it_was_and_came_from(finished):
         "odml.model": "tiny.yml",
         "odml.input.dataset": str(finished.dataset.folder),
         "odml.data.digest": finished.dataset.digest,
+        "odml.evaluated_images": "3",
         "odml.stop_reason": "finished step=3",
     }
 
