@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from odml.errors import ConfigurationError
 from odml.structures import Detections, LabelMap
 from odml.tiling import suppress
@@ -38,10 +36,7 @@ class Selection:
 
         Of those of one class that overlap by more than ``nms_iou`` the best one is kept.
         """
-        wanted = detections.scores >= self.score_threshold
-        if self.classes:
-            wanted &= np.isin(detections.classes, self.classes)
-        kept = Detections(detections.boxes[wanted], detections.scores[wanted], detections.classes[wanted])
+        kept = detections.of_classes(self.classes).best(score_threshold=self.score_threshold)
         if self.nms_iou is not None:
             kept = suppress(kept, max_iou=self.nms_iou)
         return kept.best(max_detections=self.max_detections)

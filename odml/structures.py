@@ -7,7 +7,7 @@ pixel at the origin is ``[0, 0, 1, 1]``. Class ids count from 1; 0 is background
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,6 +198,13 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def of_classes(self, class_ids: Collection[int]) -> Detections:
+        """Keep the detections of some classes; without an id, all."""
+        if not class_ids:
+            return self
+        kept = np.isin(self.classes, list(class_ids))
+        return Detections(self.boxes[kept], self.scores[kept], self.classes[kept])
 
     def best(self, *, score_threshold: float = 0.0, max_detections: int | None = None) -> Detections:
         """Keep the detections that score at least ``score_threshold``, at most ``max_detections`` of them."""

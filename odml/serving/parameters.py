@@ -28,10 +28,8 @@ class Parameters:
 
     def choose(self, detections: Detections) -> Detections:
         """Keep the detections that are asked for."""
-        if self.class_ids:
-            kept = np.isin(detections.classes, self.class_ids)
-            detections = Detections(detections.boxes[kept], detections.scores[kept], detections.classes[kept])
-        return detections.best(score_threshold=self.score_threshold, max_detections=self.max_detections)
+        wanted = detections.of_classes(self.class_ids)
+        return wanted.best(score_threshold=self.score_threshold, max_detections=self.max_detections)
 
 
 def schema() -> ParamSchema:
