@@ -106,6 +106,15 @@ def grid(images: Sequence[Image.Image], *, columns: int = 4, cell: int = 400) ->
     return sheet
 
 
+def html_colour(class_id: int) -> str:
+    """Give the colour that a class, an id from 1, has in drawn pictures, as pages write it: ``#rrggbb``."""
+    return "#" + bytes(_colour_of(class_id)).hex()
+
+
+def _colour_of(class_id: int) -> _Colour:
+    return PALETTE[(class_id - 1) % len(PALETTE)]
+
+
 @dataclass(frozen=True)
 class _Mark:
     """One object to draw; ``box`` is in pixels of the original picture."""
@@ -118,7 +127,7 @@ class _Mark:
 
     @property
     def colour(self) -> _Colour:
-        return PALETTE[(self.class_id - 1) % len(PALETTE)]
+        return _colour_of(self.class_id)
 
 
 def _draw(image: np.ndarray, marks: Sequence[_Mark]) -> Image.Image:

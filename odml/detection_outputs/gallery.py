@@ -16,7 +16,7 @@ from PIL import Image
 
 from odml.detection_outputs.contract import Output, Result, Setup
 from odml.detection_outputs.whole_files import write_whole
-from odml.drawing import PALETTE
+from odml.drawing import html_colour
 from odml.errors import ImageError
 from odml.images import read_image
 from odml.pages import data_uri, template
@@ -71,7 +71,7 @@ class Gallery(Output):
             total=self._pictures,
             with_objects=self._with_objects,
             classes=[
-                {"id": class_id, "name": names[class_id - 1], "count": count, "colour": _colour(class_id)}
+                {"id": class_id, "name": names[class_id - 1], "count": count, "colour": html_colour(class_id)}
                 for class_id, count in sorted(self._classes.items(), key=lambda each: (-each[1], each[0]))
             ],
             least=self.setup.score_threshold,
@@ -116,7 +116,3 @@ def _thumbnail(image: np.ndarray) -> str:
 
 def _rounded(box: list[float]) -> list[float]:
     return [round(side, 1) for side in box]
-
-
-def _colour(class_id: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*PALETTE[(class_id - 1) % len(PALETTE)])

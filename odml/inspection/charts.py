@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from odml.drawing import PALETTE, font_path
+from odml.drawing import font_path, html_colour
 from odml.figures import draw_figure
 from odml.inspection.statistics import Statistics
 
@@ -18,7 +18,7 @@ _MOST_CLASSES = 40
 _MOST_BARS = 50
 _FEWEST_BARS = 3  # for which there is room, so that one alone is no wall
 _SIZE = (6.4, 3.6)  # inches
-_SKY, _BLUE, _RED = ("#{:02x}{:02x}{:02x}".format(*PALETTE[number]) for number in (1, 4, 5))
+_SKY, _BLUE, _RED = (html_colour(class_id) for class_id in (2, 5, 6))
 
 
 def draw_charts(statistics: Statistics) -> dict[str, Image.Image]:

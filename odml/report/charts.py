@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from PIL import Image
 
-from odml.drawing import PALETTE, font_path
+from odml.drawing import PALETTE, font_path, html_colour
 from odml.evaluation import Analysis
 from odml.evaluation.calibration import BINS
 from odml.evaluation.coco import RECALLS
@@ -21,7 +21,7 @@ _NAMED_CURVES = 7
 _NAMED_CELLS = 40
 _NUMBERED_CELLS = 25
 _SIZE = (6.4, 4.2)  # inches
-_COLOURS = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTE]
+_COLOURS = [html_colour(class_id) for class_id in range(1, len(PALETTE) + 1)]
 _BLUE, _RED = _COLOURS[4], _COLOURS[5]
 _INK, _FAINT = "#1c2733", "#b8c4ce"
 

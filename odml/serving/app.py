@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from odml.drawing import PALETTE
+from odml.drawing import html_colour
 from odml.errors import ConfigurationError
 from odml.serving.bad_request import BadRequestError, quoted
 from odml.serving.model import DetectorModel
@@ -106,8 +106,7 @@ def build(model: PyFuncModel, *, title: str) -> Starlette:
 def _about(detector: DetectorModel, title: str) -> str:
     """Say what the page needs to know: the classes with their colours, as drawn pictures have them."""
     names = detector.label_map.names
-    colours = ["#" + bytes(PALETTE[index % len(PALETTE)]).hex() for index in range(len(names))]
-    classes = [{"name": name, "colour": colour} for name, colour in zip(names, colours, strict=True)]
+    classes = [{"name": name, "colour": html_colour(class_id)} for class_id, name in enumerate(names, start=1)]
     return json.dumps({"title": title, "classes": classes, "max_image_bytes": detector.limits.max_image_bytes})
 
 
