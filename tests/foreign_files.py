@@ -35,7 +35,7 @@ def example(**values: Value | Sequence[Value]) -> bytes:
         else:
             feature.float_list.value.extend(listed)
         features["image/" + key.replace("__", "/")] = feature
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def sides(*boxes: tuple[float, float, float, float]) -> dict[str, list[float]]:
