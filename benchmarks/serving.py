@@ -198,13 +198,12 @@ def measure_batches(model: Path, image: np.ndarray) -> None:
     """Print what pictures of one size cost one by one, and as one batch."""
     from odml.detector import Detector
 
-    detector = Detector.load(model / "artifacts" / "graph")
-    single = Detector(detector._network, detector.label_map, batch_size=1)
-    spent: dict[int, list[float]] = {1: [], BATCH: []}
+    detectors = {size: Detector.load(model / "artifacts" / "graph", batch_size=size) for size in (1, BATCH)}
+    spent: dict[int, list[float]] = {size: [] for size in detectors}
     for _ in range(BATCH_TURNS):
-        for size, each in ((1, single), (BATCH, detector)):
+        for size, detector in detectors.items():
             started = time.process_time()
-            each.detect([image] * BATCH)
+            detector.detect([image] * BATCH)
             spent[size].append((time.process_time() - started) / BATCH * 1000)
     medians = {size: float(np.median(each)) for size, each in spent.items()}
     print(f"rows of one size: {medians[1]:.1f} CPU ms a picture one by one, {medians[BATCH]:.1f} as batches of {BATCH}")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from odml.detection_outputs import Output, Result
-from odml.detector import Detector
+from odml.detector import Detector, batches_of_one_size
 from odml.errors import ImageError, OutputError
 from odml.parallel import parallel_map
 from odml.progress import progress
@@ -104,7 +104,8 @@ def detect_all(
             result = _result(numbered[0], *numbered[1], truth)
             return result, [output.write(result) for output in outputs]
 
-        found = parallel_map(look, _batches(readable), workers=_NETWORKS, ahead=_NETWORKS + 1)
+        batches = batches_of_one_size(readable, _pixels, images=_BATCH, pixels=_BATCH_PIXELS)
+        found = parallel_map(look, batches, workers=_NETWORKS, ahead=_NETWORKS + 1)
         each = zip(count(outcome.existing), (pair for batch in found for pair in batch), strict=False)
         workers = min(os.cpu_count() or 1, 16)
         with closing(parallel_map(write, each, workers=workers, ahead=2 * workers)) as written:
@@ -160,20 +161,6 @@ def _readable(
         outcome.reasons += [reason] if len(outcome.reasons) < TOLD else []
         for output in outputs:
             output.refuse(reason)
-
-
-def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
-    """Put neighbours of one size together."""
-    batch: list[Picture] = []
-    for picture in pictures:
-        shape = _pixels(picture).shape
-        most = min(_BATCH, _BATCH_PIXELS // (shape[0] * shape[1]))
-        if batch and (shape != _pixels(batch[0]).shape or len(batch) >= most):
-            yield batch
-            batch = []
-        batch.append(picture)
-    if batch:
-        yield batch
 
 
 def _look(

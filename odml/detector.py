@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,7 @@ _BATCH_IMAGES = 8
 _BATCH_PIXELS = 16_000_000
 _CROPPING = "CropAndResize"
 
+Item = TypeVar("Item")
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
@@ -43,9 +45,11 @@ class Detector:
         self._batch_size = batch_size
 
     @classmethod
-    def load(cls, folder: Path) -> Detector:
+    def load(cls, folder: Path, *, batch_size: int | None = None) -> Detector:
         """Load an export folder: its frozen graph and its label map.
 
+        Args:
+            batch_size: the most pictures that run at once; None for what suits the network.
         Raises:
             ExportError: one of the two files is missing or damaged, or the graph is not a detector's.
         """
@@ -54,7 +58,8 @@ class Detector:
         path = _existing(folder, GRAPH_FILE)
         graph = _read_graph(path)
         crops = any(node.op == _CROPPING for node in graph.node)
-        return cls(_as_function(graph, path, OUTPUTS), label_map, batch_size=1 if crops else _BATCH_IMAGES)
+        network = _as_function(graph, path, OUTPUTS)
+        return cls(network, label_map, batch_size=batch_size or (1 if crops else _BATCH_IMAGES))
 
     def detect(
         self, images: Iterable[np.ndarray], *, score_threshold: float = 0.0, max_detections: int | None = None
@@ -71,7 +76,10 @@ class Detector:
             ExportError: the network found a class that the label map does not have.
             ValueError: an image of another type or shape.
         """
-        found = [detections for batch in _batches(images, self._batch_size) for detections in self._detect_batch(batch)]
+        batches = batches_of_one_size(
+            _checked(images), lambda image: image, images=self._batch_size, pixels=_BATCH_PIXELS
+        )
+        found = [detections for batch in batches for detections in self._detect_batch(batch)]
         return [each.best(score_threshold=score_threshold, max_detections=max_detections) for each in found]
 
     def _detect_batch(self, batch: Sequence[np.ndarray]) -> Iterator[Detections]:
@@ -105,22 +113,35 @@ def read_network(path: Path, *, optional: Sequence[str] = ()) -> Network:
     return _as_function(graph, path, [*OUTPUTS, *(name for name in optional if name in nodes)])
 
 
-def _batches(images: Iterable[np.ndarray], batch_size: int) -> Iterator[list[np.ndarray]]:
-    batch: list[np.ndarray] = []
-    for index, image in enumerate(images):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(f"image {index} must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
-        if batch and (image.shape != batch[0].shape or _is_full(batch, batch_size)):
+def batches_of_one_size(
+    items: Iterable[Item], image_of: Callable[[Item], np.ndarray], *, images: int, pixels: int
+) -> Iterator[list[Item]]:
+    """Put neighbours together whose pictures have one size, in their order.
+
+    Args:
+        image_of: gives the picture [H, W, 3] of an item.
+        images: the most of them in a batch, at least 1.
+        pixels: the most in a batch of more than one picture.
+    Yields:
+        Lists that are not empty; none of no items.
+    """
+    batch: list[Item] = []
+    for item in items:
+        shape = image_of(item).shape
+        full = len(batch) >= images or (len(batch) + 1) * shape[0] * shape[1] > pixels
+        if batch and (full or shape != image_of(batch[0]).shape):
             yield batch
             batch = []
-        batch.append(image)
+        batch.append(item)
     if batch:
         yield batch
 
 
-def _is_full(batch: list[np.ndarray], batch_size: int) -> bool:
-    height, width = batch[0].shape[:2]
-    return len(batch) >= batch_size or (len(batch) + 1) * height * width > _BATCH_PIXELS
+def _checked(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for index, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(f"image {index} must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+        yield image
 
 
 def _existing(folder: Path, name: str) -> Path:

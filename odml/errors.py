@@ -14,6 +14,7 @@
       OutputError               a result that cannot be written
 
 Entry points turn an OdmlError into its message and exit code 1. Wrong calls of the library raise ValueError.
+``first_line`` quotes the errors of other libraries.
 """
 
 
@@ -63,3 +64,12 @@ class DownloadError(OdmlError):
 
 class OutputError(OdmlError):
     """A result cannot be written: the disk is full, or the folder may not be changed."""
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what a library's error says, to be quoted in a message of one line; its type if nothing.
+
+    A colon at its end, which announces lines that are not quoted, is left out.
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(":") if lines else type(error).__name__

@@ -256,7 +256,17 @@ def test_what_is_used_otherwise_than_it_may_be_meant_is_told(tmp_path, caplog):
         ),
         (example(encoded=[b"x", b"y"]), "image/encoded has 2 values, not one; write it anew"),
     ],
-    ids=["text", "no picture", "half a box", "pixels", "nan", "labels", "foreign class", "float labels", "two pictures"],
+    ids=[
+        "text",
+        "no picture",
+        "half a box",
+        "pixels",
+        "nan",
+        "labels",
+        "foreign class",
+        "float labels",
+        "two pictures",
+    ],
 )
 def test_example_that_cannot_be_used(tmp_path, serialized, message):
     path = write(tmp_path / "train.record", object_example(), serialized)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from odml.errors import RecordError, WeightsError
+from odml.errors import RecordError, WeightsError, first_line
 from odml.initial_weights import keras_files
 from odml.initial_weights.scopes import name_in_detector
 from odml.structures import LabelMap
@@ -65,7 +65,7 @@ def _read_archive(path: Path) -> Source:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
-            raise WeightsError(f"{path}: cannot be unpacked ({_first_line(error)}); fetch it again") from None
+            raise WeightsError(f"{path}: cannot be unpacked ({first_line(error)}); fetch it again") from None
         try:
             source = _read_folder(Path(folder))
         except WeightsError as error:
@@ -125,7 +125,7 @@ def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
     # Of a torn file TensorFlow tells by an IndexError.
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
         raise WeightsError(
-            f"{prefix}: is no checkpoint that can be read ({_first_line(error)}); see that its .index and .data-* "
+            f"{prefix}: is no checkpoint that can be read ({first_line(error)}); see that its .index and .data-* "
             "files are whole, or use another"
         ) from None
 
@@ -136,7 +136,7 @@ def _read_frozen_graph(path: Path) -> Source:
     try:
         graph.ParseFromString(path.read_bytes())
     except (DecodeError, OSError) as error:
-        raise WeightsError(f"{path}: is no frozen graph ({_first_line(error)}); pass another file") from None
+        raise WeightsError(f"{path}: is no frozen graph ({first_line(error)}); pass another file") from None
     constants = (node for node in graph.node if node.op == "Const" and name_in_detector(node.name))
     values = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in constants}
     if values:
@@ -169,8 +169,3 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
         except (OSError, ValueError, RecordError):
             continue
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(":") if lines else type(error).__name__

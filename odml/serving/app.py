@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from odml.drawing import html_colour
-from odml.errors import ConfigurationError
+from odml.errors import ConfigurationError, first_line
 from odml.serving.bad_request import BadRequestError, quoted
 from odml.serving.model import DetectorModel
 from odml.serving.pictures import COLUMNS
@@ -60,7 +60,7 @@ def load(model: str) -> PyFuncModel:
         try:
             return mlflow.pyfunc.load_model(model)
         except (MlflowException, OSError) as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             raise ConfigurationError(f"model: {model} cannot be loaded ({reason}); see Models in mlflow ui") from error
 
 
@@ -145,7 +145,7 @@ def _parsed(body: bytes) -> tuple[list[dict[str, Any]], Any]:
     except RecursionError:
         raise BadRequestError("body: is JSON of too many levels; see the documentation of the requests") from None
     except ValueError as error:
-        raise BadRequestError(f"body: is no JSON ({_first_line(error)}); send a JSON object") from None
+        raise BadRequestError(f"body: is no JSON ({first_line(error)}); send a JSON object") from None
     if not isinstance(content, dict):
         raise BadRequestError(f"body: is {_kind(content)}, no object; send one with one of {', '.join(FORMS)}")
     if unknown := [name for name in content if name not in (*FORMS, "params")]:
@@ -205,10 +205,6 @@ _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false",
 
 def _kind(value: object) -> str:
     return _KINDS.get(type(value), "a number")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
 
 
 def _error(status: int, message: str) -> Response:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag
 
-from odml.errors import TrackingError
+from odml.errors import TrackingError, first_line
 from odml.tracking.names import mlflow_name
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Outbox:
                 self._send()
         except Exception as error:
             left = f"{len(self._metrics)} metrics, {len(self._tags)} tags and {len(self._artifacts)} artifacts"
-            raise TrackingError(f"run {self._run_id}: {left} were not stored ({_first_line(error)})") from error
+            raise TrackingError(f"run {self._run_id}: {left} were not stored ({first_line(error)})") from error
 
     def _try_to_send(self) -> None:
         if time.monotonic() < self._retry_at:
@@ -88,7 +88,7 @@ class Outbox:
         except Exception as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             if not self._warned:
-                logger.warning("tracking store: %s; the work goes on, logging is tried again later", _first_line(error))
+                logger.warning("tracking store: %s; the work goes on, logging is tried again later", first_line(error))
             self._warned = True
 
     def _send(self) -> None:
@@ -101,7 +101,3 @@ class Outbox:
         while self._artifacts:
             self._artifacts[0][1]()
             del self._artifacts[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

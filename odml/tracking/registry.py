@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from odml.errors import TrackingError
+from odml.errors import TrackingError, first_line
 from odml.tracking.stores import unreachable
 
 LONGEST_DESCRIPTION = 5000
@@ -183,7 +183,7 @@ def _registering(name: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise TrackingError(f"model {name}: cannot be registered ({_first_line(error)})") from error
+        raise TrackingError(f"model {name}: cannot be registered ({first_line(error)})") from error
 
 
 @contextmanager
@@ -191,8 +191,4 @@ def _finding(model_uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise TrackingError(f"{model_uri}: cannot be found ({_first_line(error)}); see Models in mlflow ui") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+        raise TrackingError(f"{model_uri}: cannot be found ({first_line(error)}); see Models in mlflow ui") from error
