@@ -136,9 +136,11 @@ def detect(wanted: Wanted, *, export: str) -> None:
 def _graph(run: Run, export: str) -> Path:
     """Find the folder of the detector, and tag the run with what it is."""
     graph = run.input("export", export, operations=("export_and_freeze",), artifact="graph")
-    for name, value in run.input_tags("export").items():
-        if name in ("odml.model", "odml.step"):
-            run.tag(name, value)
+    exported = run.input_tags("export")
+    if model := exported.get("odml.model"):
+        run.tag_model(model)
+    if step := exported.get("odml.step"):
+        run.tag("odml.step", step)
     return graph
 
 

@@ -39,7 +39,8 @@ class Subject:
 
     def describe(self, run: Run) -> None:
         """Let the run say what it measures."""
-        for name, value in (self.tags | {"odml.model": self.model, "odml.form": self.form}).items():
+        run.tag_model(self.model)
+        for name, value in (self.tags | {"odml.form": self.form}).items():
             run.tag(name, value)
         run.tag("odml.step", self.step)
         if self.configuration:

@@ -61,7 +61,8 @@ def export_and_freeze(
         train = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
         network, label_map, found_step = checkpoints.load(train, step)
         trained = run.input_tags("trained_model")
-        tags = {"odml.step": str(found_step)} | _copied(trained)
+        tags = {"odml.model": str(network.name), "odml.step": str(found_step)} | _copied(trained)
+        run.tag_model(tags["odml.model"])
         for name, value in tags.items():
             run.tag(name, value)
         run.log_text(network.configuration.to_yaml(), "config.yml")
@@ -93,7 +94,7 @@ def export_and_freeze(
             write_onnx(network.detect, graph / FORMS["onnx"].file)
         comparison = compare_forms(run, network, graph, data, examples=eval_examples, max_drop=given(max_map_drop))
         tags["odml.parity"] = verdict(comparison)
-        write_card(graph, facts_of(run, {"odml.model": network.name} | tags, label_map, comparison), label_map)
+        write_card(graph, facts_of(run, tags, label_map, comparison), label_map)
         run.log_artifacts(graph, "graph")
         training_run = {"odml.training_run": run.input_run("trained_model") or str(train)}
         model_uri = log_detector(graph, classes=label_map.names, metadata=tags | training_run)

@@ -48,6 +48,19 @@ def test_run_that_mlflow_run_has_made_is_resumed_with_its_name_unless_that_is_by
     assert logged(run.id).data.tags["odml.operation"] == "train"
 
 
+@pytest.mark.parametrize(("given", "kept"), [("mine", "mine"), (None, "evaluate ssd")])
+def test_model_that_is_found_later_is_added_to_the_name_unless_the_user_gave_one(
+    given, kept, tracking_store, monkeypatch
+):
+    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
+    made = mlflow.MlflowClient().create_run(experiment_id, run_name=given)
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    with start_run("evaluate") as run:
+        run.tag_model("ssd")
+    assert logged(run.id).info.run_name == kept
+    assert logged(run.id).data.tags["odml.model"] == "ssd"
+
+
 def test_operation_that_leaves_nothing_makes_no_run_of_its_own(tracking_store, monkeypatch):
     with given_run("stop") as run:
         assert run is None

@@ -65,7 +65,7 @@ def start_run(
             cannot be written from here, or, at the end, something could not be stored.
     """
     prepare_client()
-    run = Run(resume_run(resume, operation) if resume else _start(operation, model))
+    run = Run(resume_run(resume, operation)) if resume else _start(operation, model)
     try:
         _require_artifact_store(run)
         run.log_process()
@@ -95,10 +95,12 @@ class Run:
     later, and only an end without it is an error. ``log_artifact`` and ``log_artifacts`` raise TrackingError.
     """
 
-    def __init__(self, run: mlflow.entities.Run) -> None:
+    def __init__(self, run: mlflow.entities.Run, *, name: str = "") -> None:
+        """Take over a run that MLflow has started; ``name`` is the one that odml gave it, if the user gave none."""
         self.id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self._run = run
+        self._name = name
         self._client = MlflowClient()
         self._outbox = Outbox(self._client, self.id)
         self._folders: list[ArtifactFolder] = []
@@ -123,6 +125,12 @@ class Run:
     def tag(self, name: str, value: object) -> None:
         """Set a tag of the run, as text."""
         self._outbox.add_tag(name, str(value))
+
+    def tag_model(self, model: str) -> None:
+        """Tag the run with the model that it works with, now known, and add that to its name if odml has named it."""
+        self.tag("odml.model", model)
+        if self._name:
+            self.tag(MLFLOW_RUN_NAME, f"{self._name} {model}")
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
         """Log metrics in one request; None is left out, and names are spelled in MLflow's alphabet.
@@ -323,17 +331,18 @@ def metrics_at(run_id: str, names: Iterable[str], step: int) -> dict[str, float]
     return found
 
 
-def _start(operation: str, model: str | None) -> mlflow.entities.Run:
+def _start(operation: str, model: str | None) -> Run:
     tags = {"odml.operation": operation, "odml.version": __version__} | ({"odml.model": model} if model else {})
     name = f"{operation} {model}" if model else operation
     try:
         if not os.environ.get("MLFLOW_RUN_ID"):
-            return mlflow.start_run(run_name=name, tags=tags)
+            return Run(mlflow.start_run(run_name=name, tags=tags), name=name)
         run = mlflow.start_run(tags=tags)
         # `mlflow run` has named the run that it made: by the user's --run-name, or by chance.
-        if _NAMED_BY_CHANCE.fullmatch(run.info.run_name or ""):
-            mlflow.set_tag(MLFLOW_RUN_NAME, name)
-        return run
+        if not _NAMED_BY_CHANCE.fullmatch(run.info.run_name or ""):
+            return Run(run)
+        mlflow.set_tag(MLFLOW_RUN_NAME, name)
+        return Run(run, name=name)
     except MlflowException as error:
         raise unreachable("tracking store", mlflow.get_tracking_uri(), error) from error
 
