@@ -49,6 +49,9 @@ class SSD(keras.Model):
         ]
         self(tf.zeros([1, *configuration.image_size, 3]))
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called: without this, Keras traces them to see what there is."""
+
     def freeze(self, blocks: int) -> None:
         """Keep the backbone's first convolution and so many blocks from being trained; 0 freezes nothing."""
         self.feature_extractor.backbone.freeze(blocks)
@@ -168,6 +171,9 @@ class FeatureExtractor(keras.layers.Layer):
             make_batch_norm=lambda: BatchNorm(name="BatchNorm", **settings),
         )
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called."""
+
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Give the feature maps [B, h, w, c], finest first, for x [B, H, W, 3] in -1..1."""
         return self.backbone(x, training=training)
@@ -228,6 +234,9 @@ class BoxPredictor(keras.layers.Layer):
         make = partial(Conv, kernel_size=kernel_size, stddev=_STDDEV, dtype="float32")
         self.boxes = make(anchors_per_cell * 4, name="BoxEncodingPredictor")
         self.classes = make(anchors_per_cell * (num_classes + 1), name="ClassPredictor")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called."""
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Give codes [B, h * w * anchors, 4] and logits [B, h * w * anchors, C + 1] for features [B, h, w, c]."""

@@ -82,6 +82,9 @@ class MobileNetV2(keras.layers.Layer):
         ]
         self.head = ConvBN(head, 1, stddev=_STDDEV, batch_norm=batch_norm(), name="Conv_1")
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called."""
+
     def freeze(self, blocks: int) -> None:
         """Keep the first convolution and so many inverted residuals, statistics included, from being trained."""
         frozen: list[keras.layers.Layer] = [self.stem, *self.residuals[:blocks]] if blocks else []

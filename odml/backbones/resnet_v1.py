@@ -78,6 +78,9 @@ class Stage(keras.layers.Layer):
         strides = [1] * (units - 1) + [stride]
         self.units = [Bottleneck(depth, stride=each, make_batch_norm=make_batch_norm) for each in strides]
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make nothing, all parts do when they are called."""
+
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Give [B, ceil(H / stride), ceil(W / stride), 4 * depth] for x [B, H, W, C]."""
         for number, unit in enumerate(self.units, start=1):
