@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
@@ -20,19 +21,16 @@ INPUT = "normalized_input_image_tensor"
 POSTPROCESS = "TFLite_Detection_PostProcess"
 
 
-class Detector(tf.Module):
-    """A network and what follows it, traced as the ``function`` that the converter takes.
+class Detector:
+    """A network as it is now and what follows it, traced as the ``function`` that the converter takes.
 
     Args:
         names: of the classes.
     """
 
     def __init__(self, network: SSD, names: Sequence[str]):
-        super().__init__(name="detector")
         self.network = network
         self.names = tuple(names)
-        # The converter looks for variables here; it does not look into Keras' layers.
-        self.weights = [weight.value for weight in network.weights]
         corners = network.anchors.reshape(-1, 2, 2)
         anchors = np.hstack([corners.mean(axis=1), corners[:, 1] - corners[:, 0]])  # [A, 4] centre, height, width
         rows = network.configuration.detection.max_detections
@@ -43,12 +41,16 @@ class Detector(tf.Module):
             # The converter puts the operation in the place of this function.
             return tuple(tf.zeros(shape) for shape in shapes.values())
 
+        # The converter saves and loads all variables, for each form anew, which takes far longer than it itself does.
+        constants = [(weight, tf.constant(weight.numpy())) for weight in network.weights]
+
         @tf.function(
             autograph=False,
             input_signature=[tf.TensorSpec([1, *network.configuration.image_size, 3], tf.float32, name=INPUT)],
         )
         def detect(x: tf.Tensor) -> dict[str, tf.Tensor]:
-            raw = network.raw_outputs(x)
+            with keras.StatelessScope(constants):
+                raw = network.raw_outputs(x)
             scores = tf.sigmoid(raw["class_predictions_with_background"])
             return dict(zip(shapes, postprocess(raw["box_encodings"], scores, tf.constant(anchors)), strict=True))
 
@@ -108,7 +110,7 @@ def convert_to_int8(detector: Detector, calibration: Callable[[], Iterable[np.nd
 
 
 def _converter(detector: Detector) -> Any:
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([detector.function], detector)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([detector.function], tf.Module())
     converter.allow_custom_ops = True
     return converter
 
