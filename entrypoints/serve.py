@@ -54,7 +54,11 @@ def _listening(host: str, port: int) -> socket.socket:
     """Take the port before the model is loaded, which takes a while."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
+        # Connections inherit it. asyncio sets it only for sockets that name their protocol; without it the body of an
+        # answer waits until the client has acknowledged the headers, some 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         reason = str(error.strerror).partition(" (")[0]
         raise ConfigurationError(

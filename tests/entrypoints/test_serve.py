@@ -14,7 +14,7 @@ import mlflow
 import pytest
 from click.testing import CliRunner
 
-from entrypoints.serve import serve
+from entrypoints.serve import _listening, serve
 from tests.quadrants import LABEL_MAP
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,13 @@ def test_host_that_is_none_is_told(tracking_store):
     result = CliRunner().invoke(serve, ["--host", "no host"])
     assert result.exit_code == 1
     assert result.output.startswith("Error: host no host, port 5001: ")
+
+
+def test_answers_leave_without_waiting_for_the_receiver():
+    with _listening("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.filterwarnings("ignore")
