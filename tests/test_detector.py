@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from odml import detector as module
-from odml.detector import Detector
+from odml.detector import Detector, batches_of_one_size
 from odml.errors import ExportError
 from odml.export.freezing import freeze, trace
 from odml.structures import LabelMap
@@ -73,10 +72,15 @@ def test_neighbours_of_one_size_run_as_one_batch_of_at_most_eight():
     assert shapes == [(8, 4, 6, 3), (2, 4, 6, 3), (2, 4, 4, 3)]
 
 
-def test_batches_of_large_pictures_are_smaller(monkeypatch):
-    monkeypatch.setattr(module, "_BATCH_PIXELS", 50)
+def test_batches_of_large_pictures_are_smaller():
     images = [coloured(4, 6, top_left=RED, elsewhere=BLACK)] * 5  # 24 pixels each
-    assert [len(batch) for batch in module._batches(images, 8)] == [2, 2, 1]
+    batches = batches_of_one_size(images, lambda image: image, images=8, pixels=50)
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+def test_picture_that_has_too_many_pixels_is_a_batch_of_its_own():
+    batches = list(batches_of_one_size(["ab", "cd"], lambda item: np.zeros([9, 9, 3], np.uint8), images=8, pixels=50))
+    assert batches == [["ab"], ["cd"]]
 
 
 def test_two_stage_detector_takes_pictures_one_by_one(tmp_path, monkeypatch):

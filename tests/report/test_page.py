@@ -93,7 +93,7 @@ def test_charts_of_many_classes_with_any_name(classes):
     ]
     charts = draw_charts(analyse(annotations, found, LabelMap(tuple(names.values()))))
     assert list(charts) == CHARTS
-    assert all(len(np.unique(np.asarray(chart).reshape(-1, 3), axis=0)) > 10 for chart in charts.values())
+    assert all(len(chart.getcolors(chart.width * chart.height)) > 10 for chart in charts.values())
 
 
 def test_worst_pictures_are_drawn_worst_first_from_pictures_in_their_order():
