@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from odml.tracking import Run, RunRow
 
 OPERATIONS = ("main", "prepare", "train", "transfer_learn", "evaluate", "export_and_freeze", "register", "detect")
-PREDICTIONS = "evaluation/predictions.json"
-GROUND_TRUTH = "evaluation/ground_truth.json"
+EVALUATION = "evaluation"
+GROUND_TRUTH, PREDICTIONS = "ground_truth.json", "predictions.json"
 PAGE = "comparison.html"
 
 
@@ -112,9 +113,15 @@ class _Evaluation:
         from odml.comparison import Evaluated
         from odml.report import read_ground_truth, read_predictions
 
-        with tracking.input_folder("runs", self.run_id, operations=("evaluate",), artifact="evaluation") as folder:
-            annotations, label_map = read_ground_truth(folder / "ground_truth.json")
-            detections = read_predictions(folder / "predictions.json", len(annotations))
+        with tracking.input_folder(
+            "runs",
+            self.run_id,
+            operations=("evaluate",),
+            artifact=EVALUATION,
+            needed=(GROUND_TRUTH, PREDICTIONS).__contains__,
+        ) as folder:
+            annotations, label_map = read_ground_truth(folder / GROUND_TRUTH)
+            detections = read_predictions(folder / PREDICTIONS, len(annotations))
         return Evaluated(annotations, detections, label_map)
 
 
@@ -127,7 +134,7 @@ def _evaluation(value: str, run: Run) -> _Evaluation:
     from odml import tracking
 
     run_id = tracking.find_run("runs", value, experiment_id=run.experiment_id)
-    found = tracking.find_evaluation(run_id, predictions=PREDICTIONS)
+    found = tracking.find_evaluation(run_id, predictions=f"{EVALUATION}/{PREDICTIONS}")
     if found is None:
         raise TrackingError(f"runs: {value} has no evaluation with predictions; make it: {_how_to_evaluate(run_id)}")
     tags = tracking.run_tags(found)
@@ -199,11 +206,13 @@ def _images(evaluation: _Evaluation, places: Sequence[int]) -> Iterator[np.ndarr
     if not places:
         return
     source = evaluation.tags.get("odml.input.dataset", "")
-    with tracking.input_folder("dataset", source, operations=("prepare",), artifact="dataset") as folder:
-        data = records.open_dataset(folder)
+    side = evaluation.tags.get("odml.split", "val")
+    needed = partial(records.is_needed, side=side)
+    with tracking.input_folder("dataset", source, operations=("prepare",), artifact="dataset", needed=needed) as folder:
+        data = records.open_dataset(folder, sides=(side,))
         if data.digest != evaluation.tags.get("odml.data.digest"):
             raise TrackingError(f"{folder}: its content has changed since the evaluation; evaluate again")
-        yield from batches.read_images_at(data.records_of(evaluation.tags.get("odml.split", "val")), places)
+        yield from batches.read_images_at(data.records_of(side), places)
 
 
 if __name__ == "__main__":

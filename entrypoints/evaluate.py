@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from entrypoints.command import Command
@@ -49,7 +51,9 @@ def evaluate(
     with tracking.start_run("evaluate") as run:
         subject = form_subject(run, model) if model else checkpoint_subject(run, trained_model, step)
         source = dataset or subject.dataset
-        data = records.open_dataset(run.input("dataset", source, operations=("prepare",), artifact="dataset"))
+        needed = partial(records.is_needed, side=split)
+        folder = run.input("dataset", source, operations=("prepare",), artifact="dataset", needed=needed)
+        data = records.open_dataset(folder, sides=(split,))
         subject.describe(run)
         run.tag("odml.split", split)
         run.tag("odml.data.digest", data.digest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ SPLIT_FILE = "split.json"
 IMAGES_FILE = "images.sha256"
 
 RECORD_OVERHEAD = 16  # length, its checksum, the content's checksum: the TFRecord format
+_RECORDS_OF_A_SIDE = re.compile(rf"({'|'.join(SIDES)})-\d+-\d+\.tfrecord$")
 _log = logging.getLogger(__name__)
 
 
@@ -64,12 +66,15 @@ class Dataset:
         return {"train": self.train_examples, "val": self.val_examples, "test": self.test_examples}[side]
 
 
-def open_dataset(folder: Path) -> Dataset:
+def open_dataset(folder: Path, *, sides: Sequence[str] = SIDES) -> Dataset:
     """Read what a folder of records holds, or one that describes records which lie in another place.
 
     Folders that prepare has written tell it in dataset.yml. What that does not tell, or all where there is none, is
     found by the names of the files and by reading all of them (`odml.foreign_records`).
 
+    Args:
+        sides: those of "train", "val" and "test" whose records are needed. If dataset.yml tells the rest, the others
+            are not looked for: they may be missing, and the data set has none of them.
     Raises:
         RecordError: dataset.yml, the label map or records are missing, damaged or contradict each other.
     """
@@ -86,7 +91,9 @@ def open_dataset(folder: Path) -> Dataset:
     files: Mapping[str, tuple[Path | str, ...]]
     if any(f"{side}_records" in description for side in SIDES):
         has_test = "test_examples" in description or "test_records" in description
-        files = {side: _find_records(description, side, path) for side in (SIDES if has_test else SIDES[:2])}
+        there = SIDES if has_test else SIDES[:2]
+        is_told = {"digest", *(f"{side}_examples" for side in there)} <= description.keys()
+        files = {side: _find_records(description, side, path) if side in sides or not is_told else () for side in there}
     else:
         files = foreign_records.find_records(folder)
     counted = {f"{side}_examples" for side in files if side != "test" or files[side]}
@@ -104,6 +111,12 @@ def open_dataset(folder: Path) -> Dataset:
         test_records=files.get("test", ()),
         test_examples=_natural(description, "test_examples", path) if files.get("test") else 0,
     )
+
+
+def is_needed(name: str, *, side: str) -> bool:
+    """Say whether who reads one side of a data set needs a file of its folder: all but the records of other sides."""
+    found = _RECORDS_OF_A_SIDE.search(name)
+    return found is None or found[1] == side
 
 
 def read_annotations(records: Sequence[Path | str], label_map: LabelMap) -> Iterator[Annotation]:

@@ -10,6 +10,7 @@ from odml.errors import RecordError
 from odml.example_parsing import parse_example
 from odml.records import (
     Dataset,
+    is_needed,
     open_dataset,
     read_annotations,
     serialize_example,
@@ -194,6 +195,35 @@ def test_a_folder_with_a_test_tells_its_records(folder: Path):
     write_description(folder, LABELS, description)
     dataset = open_dataset(folder)
     assert (dataset.test_examples, dataset.test_records) == (1, (path,))
+
+
+def test_only_the_records_of_the_sides_that_are_asked_for_have_to_be_there(folder: Path):
+    (folder / "train-1-1.tfrecord").unlink()
+    dataset = open_dataset(folder, sides=("val",))
+    assert (dataset.train_records, dataset.train_examples) == ((), 1)
+    assert dataset.val_records == (folder / "val-1-1.tfrecord",)
+    with pytest.raises(RecordError, match="no file fits train_records"):
+        open_dataset(folder)
+
+
+def test_all_records_are_read_for_what_the_description_does_not_tell(folder: Path):
+    write_description(folder, LABELS, {name: value for name, value in DESCRIPTION.items() if name != "digest"})
+    dataset = open_dataset(folder, sides=("val",))
+    assert dataset.digest == open_dataset(folder).digest
+    assert dataset.train_records
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"),
+    [
+        ("dataset.yml", {"train", "val", "test"}),
+        ("val-0001-1000.tfrecord", {"val"}),
+        ("train-set-test-1-9.tfrecord", {"test"}),
+        ("train.txt", {"train", "val", "test"}),
+    ],
+)
+def test_who_reads_one_side_needs_all_but_the_records_of_the_others(name: str, sides: set[str]):
+    assert {side for side in ("train", "val", "test") if is_needed(name, side=side)} == sides
 
 
 def test_annotations_come_back_from_records(folder: Path):

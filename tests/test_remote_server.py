@@ -172,6 +172,10 @@ def test_chain_works_and_the_password_is_nowhere(server, client, caplog):
     assert not [text for text in [*outputs, caplog.text] if PASSWORD in text]
     assert server.files_with(digest), "tags are not where they are looked for"
     assert server.files_with(PASSWORD) == []
+    # The training has fetched all records, the evaluation those that it measured on.
+    requests = (server.folder / "server.log").read_text().splitlines()
+    fetched = [line for line in requests if "GET" in line and line.partition("HTTP")[0].endswith(".tfrecord ")]
+    assert [len([line for line in fetched if f"/dataset/{side}-" in line]) for side in ("train", "val")] == [1, 2]
 
 
 def test_mlflow_run_works_with_the_password_in_its_variables(server, client):

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -206,7 +206,15 @@ class Run:
         used = DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, context)])
         self._outbox.add_artifact(f"dataset {name}", lambda: self._client.log_inputs(self.id, [used]))
 
-    def input(self, name: str, value: str, *, operations: tuple[str, ...], artifact: str | tuple[str, ...]) -> Path:
+    def input(
+        self,
+        name: str,
+        value: str,
+        *,
+        operations: tuple[str, ...],
+        artifact: str | tuple[str, ...],
+        needed: Callable[[str], bool] = lambda name: True,
+    ) -> Path:
         """Find what the operation builds on, link this run to it, and give it as a local folder.
 
         The tag ``odml.input.NAME`` says which run it comes from, or which folder; for a ``models:/`` URI the tag
@@ -218,6 +226,7 @@ class Run:
                 a folder, a ``models:/`` URI.
             operations: the operations that make such an input, the one to recommend first.
             artifact: the artifact folder of such a run, for instance "dataset"; of several the first that it has.
+            needed: says by its name which file or folder in that folder is; what is not need not be downloaded.
 
         Returns:
             The folder. With a local artifact store it is the run's own, without a copy; otherwise it is downloaded,
@@ -236,7 +245,7 @@ class Run:
         assert found.run_id
         self.tag(f"odml.input.{name}", found.run_id)
         self._inputs[name] = found.run_id
-        return _local_copy(self._client, found, self._until_close)
+        return _local_copy(self._client, found, self._until_close, needed)
 
     def input_run(self, name: str) -> str | None:
         """Give the id of the run that an input comes from, None if it is a folder."""
@@ -276,11 +285,19 @@ class Run:
 
 
 @contextmanager
-def input_folder(name: str, value: str, *, operations: tuple[str, ...], artifact: str) -> Iterator[Path]:
+def input_folder(
+    name: str,
+    value: str,
+    *,
+    operations: tuple[str, ...],
+    artifact: str,
+    needed: Callable[[str], bool] = lambda name: True,
+) -> Iterator[Path]:
     """Give an input as ``Run.input`` does, in a process that has no run; what is downloaded lasts as long as the block.
 
     Args:
         value: a run id, a folder or a ``models:/`` URI.
+        needed: as for ``Run.input``.
     Raises:
         TrackingError: nothing fits.
     """
@@ -288,7 +305,7 @@ def input_folder(name: str, value: str, *, operations: tuple[str, ...], artifact
     client = MlflowClient()
     found = find_given(client, value, Wanted(name, operations, (artifact,)))
     with ExitStack() as until_close:
-        yield found.folder or _local_copy(client, found, until_close)
+        yield found.folder or _local_copy(client, found, until_close, needed)
 
 
 def run_tags(run_id: str) -> dict[str, str]:
@@ -347,14 +364,24 @@ def _start(operation: str, model: str | None) -> Run:
         raise unreachable("tracking store", mlflow.get_tracking_uri(), error) from error
 
 
-def _local_copy(client: MlflowClient, found: Input, until_close: ExitStack) -> Path:
+def _local_copy(
+    client: MlflowClient, found: Input, until_close: ExitStack, needed: Callable[[str], bool] = lambda name: True
+) -> Path:
     assert found.run_id
     local = local_artifacts(client.get_run(found.run_id).info.artifact_uri)
     if local:
         return local / found.artifact
     folder = until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
     try:
-        return Path(client.download_artifacts(found.run_id, found.artifact, folder))
+        listed = [each.path for each in client.list_artifacts(found.run_id, found.artifact)]
+        chosen = [path for path in listed if needed(Path(path).name)]
+        if chosen == listed:  # or a file, of which there is no list
+            return Path(client.download_artifacts(found.run_id, found.artifact, folder))
+        target = Path(folder, Path(found.artifact).name)
+        target.mkdir()
+        for path in chosen:
+            client.download_artifacts(found.run_id, path, str(target))
+        return target
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"run {found.run_id}: {found.artifact} cannot be downloaded ({error}); try again"

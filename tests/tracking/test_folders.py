@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 from odml.errors import TrackingError
-from odml.tracking import Run, start_run
+from odml.tracking import Run, input_folder, start_run
 
 
 def write(folder: Path, **files: str) -> None:
@@ -91,3 +91,18 @@ def test_input_is_downloaded_and_removed_when_the_run_ends(cloud):
         folder = run.input("trained_model", "", operations=("train",), artifact="train")
         assert (folder / "checkpoint").read_text() == "1"
     assert not folder.exists()
+
+
+def test_of_an_input_only_what_is_needed_is_downloaded(cloud):
+    with start_run("prepare") as prepared:
+        write(prepared.artifact_folder("dataset").path, **{"dataset.yml": "", "train": "1", "val": "2"})
+    with start_run("evaluate") as run:
+        folder = run.input(
+            "dataset", "", operations=("prepare",), artifact="dataset", needed=lambda name: name != "train"
+        )
+        assert sorted(path.name for path in folder.iterdir()) == ["dataset.yml", "val"]
+    with input_folder(
+        "dataset", prepared.id, operations=("prepare",), artifact="dataset", needed=lambda name: name == "val"
+    ) as folder:
+        assert [path.name for path in folder.iterdir()] == ["val"]
+    assert sorted(path.split("/")[-1] for path in cloud.downloads) == ["dataset.yml", "val", "val"]
