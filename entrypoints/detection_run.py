@@ -23,7 +23,7 @@ from odml.errors import ConfigurationError, ImageError
 from odml.selection import Selection, parse_classes
 from odml.signals import StopSignals
 from odml.sources import STANDARD_INPUT, FileNames, Sources, find_sources
-from odml.structures import Annotation, LabelMap
+from odml.structures import LABELS_FILE, Annotation, LabelMap
 from odml.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def detect(wanted: Wanted, *, export: str) -> None:
 
 def _graph(run: Run, export: str) -> Path:
     """Find the folder of the detector, and tag the run with what it is."""
-    graph = run.input("export", export, operations=("export_and_freeze",), artifact="graph")
+    needed = (GRAPH_FILE, LABELS_FILE).__contains__
+    graph = run.input("export", export, operations=("export_and_freeze",), artifact="graph", needed=needed)
     exported = run.input_tags("export")
     if model := exported.get("odml.model"):
         run.tag_model(model)

@@ -47,7 +47,8 @@ def register(export: str, name: str, alias: str, tolerance: float, force: bool) 
     from odml.promotion import Verdict, decide
 
     with tracking.start_run("register") as run:
-        run.input("export", export, operations=("export_and_freeze",), artifact="graph")
+        # It is the run that counts, and no file of it.
+        run.input("export", export, operations=("export_and_freeze",), artifact="graph", needed=lambda name: False)
         export_run = run.input_run("export")
         if export_run is None:
             raise TrackingError(

@@ -16,10 +16,9 @@ from google.protobuf.message import DecodeError
 
 from odml.boxes import yxyx_to_xyxy
 from odml.errors import ExportError, RecordError
-from odml.structures import Detections, LabelMap
+from odml.structures import LABELS_FILE, Detections, LabelMap
 
 GRAPH_FILE = "frozen_inference_graph.pb"
-LABELS_FILE = "labels.pbtxt"
 INPUT = "image_tensor"
 OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 

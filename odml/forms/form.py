@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from odml.detector import LABELS_FILE, read_label_map
+from odml.detector import read_label_map
 from odml.errors import ExportError
-from odml.structures import LabelMap
+from odml.structures import LABELS_FILE, LabelMap
 
 Detect = Callable[[Any], Mapping[str, Any]]
 """Pictures, uint8 [N, H, W, 3], as an array or a tensor -> named outputs, as arrays or tensors."""

@@ -19,11 +19,12 @@ from mlflow.types.schema import AnyType, Array
 from PIL import Image
 
 import odml
-from odml.detector import GRAPH_FILE, LABELS_FILE
+from odml.detector import GRAPH_FILE
 from odml.serving import parameters
 from odml.serving.model import ANSWERED, GRAPH
 from odml.serving.parameters import DEFAULTS
 from odml.serving.pictures import COLUMNS, IMAGE
+from odml.structures import LABELS_FILE
 
 NAME = "detector"
 
