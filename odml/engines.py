@@ -91,10 +91,10 @@ def work_locally(
     except BrokenProcessPool as error:
         raise ConfigurationError("workers: one of the processes died; give fewer if memory is short") from error
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-            process.join()
+        # The executor's own thread waits for them: who waits for one process beside it may miss that it has ended.
+        executor.shutdown(cancel_futures=True)
 
 
 _function: Callable[..., Any]  # of a process that works for another

@@ -52,4 +52,5 @@ def map_ahead(
             waiting.extend(executor.submit(function, item) for item in islice(remaining, 1))
             yield result
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for future in waiting:
+            future.cancel()
