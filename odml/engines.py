@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -91,23 +91,48 @@ def work_locally(
     except BrokenProcessPool as error:
         raise ConfigurationError("workers: one of the processes died; give fewer if memory is short") from error
     finally:
+        # Not killed: of one that dies while it sends a result the executor would wait for the rest of it for ever.
         for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        # The executor's own thread waits for them: who waits for one process beside it may miss that it has ended.
+            assert process.pid
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, _END)
         executor.shutdown(cancel_futures=True)
 
 
-_function: Callable[..., Any]  # of a process that works for another
+# Of a process that works for another.
+_END = signal.SIGUSR1
+_function: Callable[..., Any]
+_works = False
+_ends = False
+
+
+class _Ended(BaseException):
+    """The process that this one works for does not want its result any more."""
 
 
 def _begin(function: Callable[..., Any]) -> None:
     global _function
     _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one, and ends it
+    signal.signal(_END, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    global _ends
+    _ends = True
+    if _works:
+        raise _Ended
 
 
 def _work(task: Any) -> Any:
-    return _function(task, threads=1)
+    global _works
+    try:
+        _works = True
+        if _ends:
+            raise _Ended
+        return _function(task, threads=1)
+    finally:
+        _works = False
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import multiprocessing
 import operator
 import os
 import shutil
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -27,7 +28,7 @@ from odml.records import Dataset, open_dataset, read_annotations
 from odml.structures import Annotation
 from tests.test_shards import noise
 from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
-from tests.workers import die, modules_beside
+from tests.workers import die, give_much, modules_beside
 
 needs_spark = pytest.mark.skipif(
     not importlib.util.find_spec("pyspark") or not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -202,6 +203,16 @@ def test_a_worker_that_dies_is_an_error():
         list(work_locally(die, [1, 2], worth=2, workers=2))
     assert str(error.value) == "workers: one of the processes died; give fewer if memory is short"
     assert multiprocessing.active_children() == []
+
+
+def test_work_that_is_not_wanted_any_more_ends_at_once_also_while_it_sends():
+    started = time.monotonic()
+    for _ in range(5):
+        results = work_locally(give_much, [0.0, 0.0, 0.0, 600.0], worth=2, workers=2)
+        assert len(next(results)) == 2_000_000
+        results.close()
+        assert multiprocessing.active_children() == []
+    assert time.monotonic() - started < 500
 
 
 def test_processes_that_inspect_do_without_tensorflow():
