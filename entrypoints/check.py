@@ -10,6 +10,7 @@ from importlib.metadata import version
 import click
 
 from entrypoints.command import Command
+from odml.errors import first_line
 
 
 @click.command(cls=Command)
@@ -36,8 +37,7 @@ def _report(name: str, look: Callable[[], str]) -> bool:
     try:
         click.echo(f"{name:<18}{look()}")
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        click.echo(f"{name:<18}MISSING: {reason}")
+        click.echo(f"{name:<18}MISSING: {first_line(error)}")
         return False
     return True
 

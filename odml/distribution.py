@@ -20,7 +20,7 @@ import numpy as np
 import pydantic
 import tensorflow as tf
 
-from odml.errors import ConfigurationError, TrainingError
+from odml.errors import ConfigurationError, TrainingError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +103,9 @@ def _connect(cluster: _Cluster, *, has_gpus: bool) -> tf.distribute.Strategy:
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
         raise ConfigurationError(
-            f"TF_CONFIG: the workers do not come together ({reason}); see that each address is one of this job alone, "
-            "and that all workers are started"
+            f"TF_CONFIG: the workers do not come together ({first_line(error)}); see that each address is one of this "
+            "job alone, and that all workers are started"
         ) from None
     finally:
         # TensorFlow takes SIGTERM for itself.

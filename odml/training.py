@@ -22,7 +22,7 @@ import tensorflow as tf
 from odml import distribution
 from odml.architectures import Architecture, by_slim_name
 from odml.config import Training
-from odml.errors import CheckpointError, ConfigurationError, TrainingError
+from odml.errors import CheckpointError, ConfigurationError, TrainingError, first_line
 from odml.progress import progress
 from odml.weight_averages import WeightAverages
 
@@ -235,9 +235,8 @@ def _run(
         numbers = {name: float(value) for name, value in train_step(iterator).items()}
     # Python's own error comes where a limit is set to the process' address space.
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
         raise TrainingError(
-            f"step {step}: memory does not suffice ({reason}); give {what_takes_less_memory(batch_size)}"
+            f"step {step}: memory does not suffice ({first_line(error)}); give {what_takes_less_memory(batch_size)}"
         ) from None
     is_skipped = numbers.get("loss_scale", 1.0) > 1.0 and not math.isfinite(numbers["gradient_norm"])
     if not math.isfinite(numbers["loss/total"] + (0.0 if is_skipped else numbers["gradient_norm"])):

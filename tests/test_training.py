@@ -270,10 +270,14 @@ def test_memory_that_does_not_suffice(batch_size, first):
     )
 
 
-def test_memory_that_a_limit_of_the_process_takes_is_told_too():
+# Python's own says nothing.
+@pytest.mark.parametrize(
+    ("error", "told"), [(MemoryError("std::bad_alloc"), "std::bad_alloc"), (MemoryError(), "MemoryError")]
+)
+def test_memory_that_a_limit_of_the_process_takes_is_told_too(error, told):
     model = Greedy()
-    model.error = MemoryError("std::bad_alloc")
-    with pytest.raises(TrainingError, match=r"^step 1: memory does not suffice \(std::bad_alloc\); give batch_size=1 "):
+    model.error = error
+    with pytest.raises(TrainingError, match=rf"^step 1: memory does not suffice \({told}\); give batch_size=1 "):
         Diary().train(model, steps=5, batch_size=2)
 
 

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from odml.errors import WeightsError
+from odml.errors import WeightsError, first_line
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
             warnings.filterwarnings("ignore", message="Skipping nested container")
             model.load_weights(path)
     except Exception as error:
-        reason = "another number of layers" if isinstance(error, KeyError) else str(error).strip().splitlines()[0]
+        reason = "another number of layers" if isinstance(error, KeyError) else first_line(error)
         raise WeightsError(
             f"{path}: holds no weights of Keras' MobileNetV2, ResNet50 or ResNet101 without its top ({reason}); pass "
             "weights=imagenet or another file"

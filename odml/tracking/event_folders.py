@@ -11,7 +11,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import FileInfo, Run, RunStatus
 
-from odml.errors import TrackingError
+from odml.errors import TrackingError, first_line
 from odml.tracking.folders import local_artifacts
 from odml.tracking.inputs import runs_of
 from odml.tracking.stores import active_experiment
@@ -55,8 +55,9 @@ class EventFolders:
                 self._update(name, run)
         # Every store and every artifact repository raises exceptions of its own.
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise TrackingError(f"events of experiment {self.experiment.name}: cannot be read ({reason})") from error
+            raise TrackingError(
+                f"events of experiment {self.experiment.name}: cannot be read ({first_line(error)})"
+            ) from error
         for path in self._path.iterdir():
             if path.name not in named:
                 _remove(path)

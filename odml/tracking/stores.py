@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
-from odml.errors import TrackingError
+from odml.errors import TrackingError, first_line
 
 
 def prepare_client() -> None:
@@ -98,4 +98,4 @@ def unreachable(what: str, uri: str, error: Exception) -> TrackingError:
         )
     if refused == "PERMISSION_DENIED" or " 403 " in str(error):
         return TrackingError(f"{name}: this user is not allowed to do that here; ask who runs the server")
-    return TrackingError(f"{name}: {str(error).splitlines()[0]}; check MLFLOW_TRACKING_URI and the server")
+    return TrackingError(f"{name}: {first_line(error)}; check MLFLOW_TRACKING_URI and the server")
