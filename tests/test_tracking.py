@@ -21,6 +21,14 @@ def artifacts_of(run_id: str, folder: str | None = None) -> list[str]:
     return [each.path for each in mlflow.MlflowClient().list_artifacts(run_id, folder)]
 
 
+def as_mlflow_run_does(monkeypatch: pytest.MonkeyPatch, *, name: str | None = None) -> str:
+    """Make a run for an operation to go on in, and give its id."""
+    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
+    made = mlflow.MlflowClient().create_run(experiment_id, run_name=name).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", made)
+    return made
+
+
 def test_run_says_what_it_is(tracking_store):
     with start_run("train", model="ssd_mobilenet_v2") as run:
         pass
@@ -39,11 +47,9 @@ def test_run_says_what_it_is(tracking_store):
 def test_run_that_mlflow_run_has_made_is_resumed_with_its_name_unless_that_is_by_chance(
     given, kept, tracking_store, monkeypatch
 ):
-    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
-    made = mlflow.MlflowClient().create_run(experiment_id, run_name=given)
-    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    made = as_mlflow_run_does(monkeypatch, name=given)
     with start_run("train", model="ssd") as run:
-        assert run.id == made.info.run_id
+        assert run.id == made
     assert logged(run.id).info.run_name == kept
     assert logged(run.id).data.tags["odml.operation"] == "train"
 
@@ -52,24 +58,26 @@ def test_run_that_mlflow_run_has_made_is_resumed_with_its_name_unless_that_is_by
 def test_model_that_is_found_later_is_added_to_the_name_unless_the_user_gave_one(
     given, kept, tracking_store, monkeypatch
 ):
-    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
-    made = mlflow.MlflowClient().create_run(experiment_id, run_name=given)
-    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    as_mlflow_run_does(monkeypatch, name=given)
     with start_run("evaluate") as run:
         run.tag_model("ssd")
     assert logged(run.id).info.run_name == kept
     assert logged(run.id).data.tags["odml.model"] == "ssd"
 
 
+def test_name_has_one_model_the_last_that_was_told(tracking_store):
+    with start_run("train", model="ssd") as run:
+        run.tag_model("faster_rcnn")
+    assert logged(run.id).info.run_name == "train faster_rcnn"
+
+
 def test_operation_that_leaves_nothing_makes_no_run_of_its_own(tracking_store, monkeypatch):
     with given_run("stop") as run:
         assert run is None
     assert mlflow.search_runs(experiment_names=["tests"], output_format="list") == []
-    experiment_id = mlflow.get_experiment_by_name("tests").experiment_id
-    made = mlflow.MlflowClient().create_run(experiment_id)
-    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    made = as_mlflow_run_does(monkeypatch)
     with given_run("stop") as run:
-        assert run.id == made.info.run_id
+        assert run.id == made
     assert logged(run.id).data.tags["odml.operation"] == "stop"
     assert logged(run.id).info.status == "FINISHED"
 

@@ -44,6 +44,10 @@ DIGEST_LENGTH = 36
 _NAMED_BY_CHANCE = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
+def _everything(name: str) -> bool:
+    return True
+
+
 @contextmanager
 def start_run(
     operation: str, *, model: str | None = None, resume: str = "", system_metrics: bool = False
@@ -95,12 +99,12 @@ class Run:
     later, and only an end without it is an error. ``log_artifact`` and ``log_artifacts`` raise TrackingError.
     """
 
-    def __init__(self, run: mlflow.entities.Run, *, name: str = "") -> None:
-        """Take over a run that MLflow has started; ``name`` is the one that odml gave it, if the user gave none."""
+    def __init__(self, run: mlflow.entities.Run, *, named_for: str = "") -> None:
+        """Take over a run that MLflow has started; ``named_for`` is its operation, "" if the user has named it."""
         self.id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self._run = run
-        self._name = name
+        self._named_for = named_for
         self._client = MlflowClient()
         self._outbox = Outbox(self._client, self.id)
         self._folders: list[ArtifactFolder] = []
@@ -127,10 +131,10 @@ class Run:
         self._outbox.add_tag(name, str(value))
 
     def tag_model(self, model: str) -> None:
-        """Tag the run with the model that it works with, now known, and add that to its name if odml has named it."""
+        """Tag the run with the model that it works with, now known, and name it for that unless the user named it."""
         self.tag("odml.model", model)
-        if self._name:
-            self.tag(MLFLOW_RUN_NAME, f"{self._name} {model}")
+        if self._named_for:
+            self.tag(MLFLOW_RUN_NAME, _run_name(self._named_for, model))
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
         """Log metrics in one request; None is left out, and names are spelled in MLflow's alphabet.
@@ -213,7 +217,7 @@ class Run:
         *,
         operations: tuple[str, ...],
         artifact: str | tuple[str, ...],
-        needed: Callable[[str], bool] = lambda name: True,
+        needed: Callable[[str], bool] = _everything,
     ) -> Path:
         """Find what the operation builds on, link this run to it, and give it as a local folder.
 
@@ -291,7 +295,7 @@ def input_folder(
     *,
     operations: tuple[str, ...],
     artifact: str,
-    needed: Callable[[str], bool] = lambda name: True,
+    needed: Callable[[str], bool] = _everything,
 ) -> Iterator[Path]:
     """Give an input as ``Run.input`` does, in a process that has no run; what is downloaded lasts as long as the block.
 
@@ -350,22 +354,26 @@ def metrics_at(run_id: str, names: Iterable[str], step: int) -> dict[str, float]
 
 def _start(operation: str, model: str | None) -> Run:
     tags = {"odml.operation": operation, "odml.version": __version__} | ({"odml.model": model} if model else {})
-    name = f"{operation} {model}" if model else operation
+    name = _run_name(operation, model)
     try:
         if not os.environ.get("MLFLOW_RUN_ID"):
-            return Run(mlflow.start_run(run_name=name, tags=tags), name=name)
+            return Run(mlflow.start_run(run_name=name, tags=tags), named_for=operation)
         run = mlflow.start_run(tags=tags)
         # `mlflow run` has named the run that it made: by the user's --run-name, or by chance.
         if not _NAMED_BY_CHANCE.fullmatch(run.info.run_name or ""):
             return Run(run)
         mlflow.set_tag(MLFLOW_RUN_NAME, name)
-        return Run(run, name=name)
+        return Run(run, named_for=operation)
     except MlflowException as error:
         raise unreachable("tracking store", mlflow.get_tracking_uri(), error) from error
 
 
+def _run_name(operation: str, model: str | None) -> str:
+    return f"{operation} {model}" if model else operation
+
+
 def _local_copy(
-    client: MlflowClient, found: Input, until_close: ExitStack, needed: Callable[[str], bool] = lambda name: True
+    client: MlflowClient, found: Input, until_close: ExitStack, needed: Callable[[str], bool] = _everything
 ) -> Path:
     assert found.run_id
     local = local_artifacts(client.get_run(found.run_id).info.artifact_uri)
