@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from odml.tracking import Run, RunRow
 
 OPERATIONS = ("main", "prepare", "train", "transfer_learn", "evaluate", "export_and_freeze", "register", "detect")
-EVALUATION = "evaluation"
-GROUND_TRUTH, PREDICTIONS = "ground_truth.json", "predictions.json"
 PAGE = "comparison.html"
 
 
@@ -109,6 +107,7 @@ class _Evaluation:
         return Side(self.name, facts)
 
     def read(self) -> Evaluated:
+        from entrypoints.evaluation_report import FOLDER, GROUND_TRUTH, PREDICTIONS
         from odml import tracking
         from odml.comparison import Evaluated
         from odml.report import read_ground_truth, read_predictions
@@ -117,8 +116,8 @@ class _Evaluation:
             "runs",
             self.run_id,
             operations=("evaluate",),
-            artifact=EVALUATION,
-            needed=(GROUND_TRUTH, PREDICTIONS).__contains__,
+            artifact=FOLDER,
+            needed=lambda name: name in (GROUND_TRUTH, PREDICTIONS),
         ) as folder:
             annotations, label_map = read_ground_truth(folder / GROUND_TRUTH)
             detections = read_predictions(folder / PREDICTIONS, len(annotations))
@@ -131,10 +130,11 @@ def _evaluation(value: str, run: Run) -> _Evaluation:
     Raises:
         TrackingError: there is none, or it has no predictions; the message says how to make it.
     """
+    from entrypoints.evaluation_report import FOLDER, PREDICTIONS
     from odml import tracking
 
     run_id = tracking.find_run("runs", value, experiment_id=run.experiment_id)
-    found = tracking.find_evaluation(run_id, predictions=f"{EVALUATION}/{PREDICTIONS}")
+    found = tracking.find_evaluation(run_id, predictions=f"{FOLDER}/{PREDICTIONS}")
     if found is None:
         raise TrackingError(f"runs: {value} has no evaluation with predictions; make it: {_how_to_evaluate(run_id)}")
     tags = tracking.run_tags(found)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from odml.tracking import Run
 
 FOLDER = "evaluation"
+# As odml.report writes and reads them; compare reads them again.
+GROUND_TRUTH, PREDICTIONS = "ground_truth.json", "predictions.json"
 
 
 def log_report(
@@ -50,8 +52,8 @@ def log_report(
     for name, table in _tables(analysis, annotations).items():
         run.log_table(table, f"{FOLDER}/{name}.json")
     with tempfile.TemporaryDirectory(prefix="odml-") as folder:
-        write_ground_truth(Path(folder, "ground_truth.json"), annotations, analysis.label_map)
-        write_predictions(Path(folder, "predictions.json"), detections)
+        write_ground_truth(Path(folder, GROUND_TRUTH), annotations, analysis.label_map)
+        write_predictions(Path(folder, PREDICTIONS), detections)
         run.log_artifacts(Path(folder), FOLDER)
 
 
