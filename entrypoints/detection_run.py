@@ -135,8 +135,13 @@ def detect(wanted: Wanted, *, export: str) -> None:
 
 def _graph(run: Run, export: str) -> Path:
     """Find the folder of the detector, and tag the run with what it is."""
-    needed = (GRAPH_FILE, LABELS_FILE).__contains__
-    graph = run.input("export", export, operations=("export_and_freeze",), artifact="graph", needed=needed)
+    graph = run.input(
+        "export",
+        export,
+        operations=("export_and_freeze",),
+        artifact="graph",
+        needed=lambda name: name in (GRAPH_FILE, LABELS_FILE),
+    )
     exported = run.input_tags("export")
     if model := exported.get("odml.model"):
         run.tag_model(model)

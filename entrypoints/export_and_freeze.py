@@ -63,8 +63,8 @@ def export_and_freeze(
         trained = run.input_tags("trained_model")
         tags = {"odml.model": str(network.name), "odml.step": str(found_step)} | _copied(trained)
         run.tag_model(tags["odml.model"])
-        for name, value in tags.items():
-            run.tag(name, value)
+        for name in sorted(tags.keys() - {"odml.model"}):
+            run.tag(name, tags[name])
         run.log_text(network.configuration.to_yaml(), "config.yml")
         if trained.get("odml.quantize") == "true" and "int8" not in forms:
             forms.append("int8")

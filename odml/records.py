@@ -92,12 +92,11 @@ def open_dataset(folder: Path, *, sides: Sequence[str] = SIDES) -> Dataset:
     if any(f"{side}_records" in description for side in SIDES):
         has_test = "test_examples" in description or "test_records" in description
         there = SIDES if has_test else SIDES[:2]
-        is_told = {"digest", *(f"{side}_examples" for side in there)} <= description.keys()
-        files = {side: _find_records(description, side, path) if side in sides or not is_told else () for side in there}
+        sought = sides if _is_told(description, there) else there
+        files = {side: _find_records(description, side, path) if side in sought else () for side in there}
     else:
         files = foreign_records.find_records(folder)
-    counted = {f"{side}_examples" for side in files if side != "test" or files[side]}
-    if not {"digest", *counted} <= description.keys():
+    if not _is_told(description, [side for side in files if side != "test" or files[side]]):
         description = _completed(description, foreign_records.examine_records(files, label_map), path)
     return Dataset(
         folder=folder,
@@ -315,6 +314,11 @@ def _natural(description: dict[str, Any], key: str, path: Path) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise RecordError(f"{path}: {key} is {value!r}; it must be a number of 0 or more")
     return value
+
+
+def _is_told(description: Mapping[str, Any], sides: Iterable[str]) -> bool:
+    """Say whether a description has the digest, and the numbers of examples of the sides."""
+    return {"digest", *(f"{side}_examples" for side in sides)} <= description.keys()
 
 
 def _find_records(description: dict[str, Any], name: str, path: Path) -> tuple[Path | str, ...]:
