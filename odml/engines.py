@@ -10,17 +10,16 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import islice
+from itertools import count, islice
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from odml.errors import ConfigurationError, OdmlError, RecordError
-from odml.parallel import map_ahead
 
 if TYPE_CHECKING:
     from pyspark import Broadcast, SparkContext
@@ -70,7 +69,8 @@ def work_locally(
 ) -> Generator[_Result]:
     """Work in so many processes at most; where only one is worth it this one does it, in so many threads.
 
-    Whatever ends the work early, the processes are gone when it does.
+    Whatever ends the work early, the processes are gone when it does. Each has a pipe of its own, so that one that
+    dies or is killed while it sends leaves nothing that another waits for; `concurrent.futures` has one for all.
 
     Args:
         workers: -1: one a core.
@@ -82,57 +82,77 @@ def work_locally(
     if processes <= 1:
         yield from (function(task, threads=workers) for task in tasks)
         return
-    # A fork of this process could inherit a lock that one of its threads holds.
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(function,))
-    try:
-        yield from map_ahead(executor, _work, tasks, ahead=2 * processes)
-    except BrokenProcessPool as error:
-        raise ConfigurationError("workers: one of the processes died; give fewer if memory is short") from error
-    finally:
-        # Not killed: of one that dies while it sends a result the executor would wait for the rest of it for ever.
-        for process in set(multiprocessing.active_children()) - others:
-            assert process.pid
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, _END)
-        executor.shutdown(cancel_futures=True)
+    remaining = enumerate(tasks)
+    busy: dict[Connection, int] = {}
+    done: dict[int, tuple[_Result, Exception | None]] = {}
+    with _processes(processes, function) as idle:
+        for number in count():
+            while True:
+                for ahead, task in islice(remaining, min(len(idle), 2 * processes - len(busy) - len(done))):
+                    busy[_sent(task, idle.pop())] = ahead
+                if number in done or not busy:
+                    break
+                ready = wait(list(busy))
+                for connection in [each for each in busy if each in ready]:
+                    done[busy.pop(connection)] = _received(connection)
+                    idle.append(connection)
+            if number not in done:
+                return
+            result, error = done.pop(number)
+            if error:
+                raise error
+            yield result
 
 
-# Of a process that works for another.
-_END = signal.SIGUSR1
-_function: Callable[..., Any]
-_works = False
-_ends = False
+@contextmanager
+def _processes(number: int, function: Callable[..., Any]) -> Iterator[list[Connection]]:
+    """Start processes that do tasks; give this one's end of the pipe to each."""
+    context = multiprocessing.get_context("spawn")  # a fork could inherit a lock that one of the threads here holds
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(number):
+            here, there = context.Pipe()
+            connections.append(stack.enter_context(here))
+            with there, _none_died():
+                process = context.Process(target=_do_tasks, args=(there, function), daemon=True)
+                process.start()
+            stack.callback(process.join)
+            stack.callback(process.kill)
+        yield connections
 
 
-class _Ended(BaseException):
-    """The process that this one works for does not want its result any more."""
-
-
-def _begin(function: Callable[..., Any]) -> None:
-    global _function
-    _function = function
+def _do_tasks(connection: Connection, function: Callable[..., Any]) -> None:
+    """Do, in a process of its own, the tasks that come until the process that sends them is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one, and ends it
-    signal.signal(_END, _end)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            task = connection.recv()
+            outcome: tuple[Any, Exception | None]
+            try:
+                outcome = function(task, threads=1), None
+            except Exception as error:
+                error.add_note(traceback.format_exc())  # a traceback does not go through a pipe
+                outcome = None, error
+            connection.send(outcome)
 
 
-def _end(number: int, frame: object) -> None:
-    global _ends
-    _ends = True
-    if _works:
-        raise _Ended
+def _sent(task: Any, connection: Connection) -> Connection:
+    with _none_died():
+        connection.send(task)
+    return connection
 
 
-def _work(task: Any) -> Any:
-    global _works
+def _received(connection: Connection) -> Any:
+    with _none_died():
+        return connection.recv()
+
+
+@contextmanager
+def _none_died() -> Iterator[None]:
     try:
-        _works = True
-        if _ends:
-            raise _Ended
-        return _function(task, threads=1)
-    finally:
-        _works = False
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise ConfigurationError("workers: one of the processes died; give fewer if memory is short") from error
 
 
 @contextmanager

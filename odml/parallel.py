@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -24,7 +24,8 @@ def parallel_map(
 
     Threads, not processes: Pillow decodes and files are read outside Python's lock (1.9 times as fast on 2 cores as
     one thread), no picture is copied between processes, and Ctrl-C reaches one process only. However many items
-    there are, no more than ``ahead`` results wait in memory.
+    there are, no more than ``ahead`` results wait in memory. What has not begun when the results are no longer asked
+    for is not done.
 
     Args:
         workers: how many threads; None: one a core.
@@ -32,25 +33,15 @@ def parallel_map(
     """
     workers = workers or os.cpu_count() or 1
     ahead = ahead or 4 * workers
-    with ThreadPoolExecutor(workers) as executor:
-        yield from map_ahead(executor, function, items, ahead=ahead)
-
-
-def map_ahead(
-    executor: Executor, function: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: int
-) -> Generator[_Result]:
-    """Yield what an executor makes of the items, in their order; it has no more than ``ahead`` of them at a time.
-
-    What it has not begun when the results are no longer asked for is not done.
-    """
     remaining = iter(items)
     waiting: deque[Future[_Result]] = deque()
-    try:
-        waiting.extend(executor.submit(function, item) for item in islice(remaining, ahead))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(executor.submit(function, item) for item in islice(remaining, 1))
-            yield result
-    finally:
-        for future in waiting:
-            future.cancel()
+    with ThreadPoolExecutor(workers) as executor:
+        try:
+            waiting.extend(executor.submit(function, item) for item in islice(remaining, ahead))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(executor.submit(function, item) for item in islice(remaining, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()

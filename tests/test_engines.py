@@ -7,7 +7,7 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,10 @@ from odml.inspection.statistics import summarize
 from odml.preparation import by_source_id, split_sources, write_dataset
 from odml.records import Dataset, open_dataset, read_annotations
 from odml.structures import Annotation
+from tests.clusters import ending, start
 from tests.test_shards import noise
 from tests.voc_files import AnnotatedFolder, voc_object, voc_xml
-from tests.workers import die, give_much, modules_beside
+from tests.workers import die, give_much, modules_beside, wait_for
 
 needs_spark = pytest.mark.skipif(
     not importlib.util.find_spec("pyspark") or not (shutil.which("java") or os.environ.get("JAVA_HOME")),
@@ -198,9 +199,10 @@ def test_a_spark_master_that_cannot_be_had_is_an_error():
     )
 
 
-def test_a_worker_that_dies_is_an_error():
+@pytest.mark.parametrize("seconds", [[0.0, 0.0], [600.0, 0.0], [600.0, 0.3, 0.0, 0.0, 0.0, 0.0]])
+def test_a_worker_that_dies_is_an_error(seconds: list[float]):
     with pytest.raises(ConfigurationError) as error:
-        list(work_locally(die, [1, 2], worth=2, workers=2))
+        list(work_locally(die, seconds, worth=2, workers=2))
     assert str(error.value) == "workers: one of the processes died; give fewer if memory is short"
     assert multiprocessing.active_children() == []
 
@@ -213,6 +215,30 @@ def test_work_that_is_not_wanted_any_more_ends_at_once_also_while_it_sends():
         results.close()
         assert multiprocessing.active_children() == []
     assert time.monotonic() - started < 500
+
+
+def test_results_come_in_the_order_of_the_tasks_and_few_are_taken_ahead():
+    taken: list[int] = []
+
+    def seconds() -> Iterator[float]:
+        for number in range(9):
+            taken.append(number)
+            yield 0.5 if number == 0 else 0.0
+
+    results = work_locally(wait_for, seconds(), worth=2, workers=2)
+    assert next(results) == 0.5
+    assert len(taken) <= 5
+    assert list(results) == [0.0] * 8
+    assert len(taken) == 9
+
+
+def test_workers_end_when_the_process_that_they_work_for_is_killed():
+    process = start("tests.workers")
+    assert process.stdout
+    with ending([process]):
+        assert process.stdout.readline() == "they work\n"
+        process.kill()
+        assert process.stdout.read() == ""  # which they have too, so that this waits for their end
 
 
 def test_processes_that_inspect_do_without_tensorflow():

@@ -7,10 +7,19 @@ import os
 import sys
 import time
 
+from odml.engines import work_locally
 
-def die(task: int, *, threads: int) -> None:
-    """End the process as the kernel does when memory runs out: at once."""
+
+def die(seconds: float, *, threads: int) -> None:
+    """End the process, after some seconds, as the kernel does when memory runs out: at once."""
+    time.sleep(seconds)
     os._exit(1)
+
+
+def wait_for(seconds: float, *, threads: int) -> float:
+    """Give the seconds when they are over."""
+    time.sleep(seconds)
+    return seconds
 
 
 def modules_beside(name: str, *, threads: int) -> list[str]:
@@ -23,3 +32,9 @@ def give_much(seconds: float, *, threads: int) -> bytes:
     """Give, after some seconds, more than a pipe holds."""
     time.sleep(seconds)
     return bytes(2_000_000)
+
+
+if __name__ == "__main__":
+    for _ in work_locally(wait_for, [0.0, 0.0], worth=2, workers=2):
+        os.write(sys.stdout.fileno(), b"they work\n")
+        time.sleep(600)
