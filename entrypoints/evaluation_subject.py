@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entrypoints.trained_model import fetch_training
 from odml import checkpoints, config
 from odml.errors import ExportError
 from odml.forms import DEFAULT, FORMS, find_form, label_map_of
@@ -55,7 +56,7 @@ def checkpoint_subject(run: Run, trained_model: str, step: str | int) -> Subject
         TrackingError: no training fits.
         CheckpointError: it has no such checkpoint, or cannot be read.
     """
-    folder = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
+    folder = fetch_training(run, trained_model, step)
     trained = run.input_tags("trained_model")
     network, label_map, found_step = checkpoints.load(folder, step)
     return Subject(

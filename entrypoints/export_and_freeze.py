@@ -48,6 +48,7 @@ def export_and_freeze(
 
     choose(gpus)
     from entrypoints.export_run import compare_forms, facts_of, find_dataset, told, verdict
+    from entrypoints.trained_model import fetch_training
     from odml import checkpoints
     from odml.export import export, require_onnx, write_onnx
     from odml.forms import FORMS
@@ -58,7 +59,7 @@ def export_and_freeze(
 
     forms = parse_forms(tflite)
     with start_run("export_and_freeze") as run, tempfile.TemporaryDirectory(prefix="odml-") as temporary:
-        train = run.input("trained_model", trained_model, operations=("transfer_learn", "train"), artifact="train")
+        train = fetch_training(run, trained_model, step)
         network, label_map, found_step = checkpoints.load(train, step)
         trained = run.input_tags("trained_model")
         tags = {"odml.model": str(network.name), "odml.step": str(found_step)} | _copied(trained)

@@ -214,6 +214,14 @@ def find_step(folder: Path, wanted: str | int) -> int:
     return int(step)
 
 
+def holds_weights(name: str, *, of: int | None = None) -> bool:
+    """Say by its name whether a file of the folder holds weights, those of a step if one is given.
+
+    All others are small, and ``find_step`` needs them.
+    """
+    return name.startswith(f"{PREFIX}-" if of is None else f"{PREFIX}-{of}.") and ".data-" in name
+
+
 def load(folder: Path, wanted: str | int = BEST) -> tuple[Architecture, LabelMap, int]:
     """Rebuild the network of a folder with the weights of one of its checkpoints, averaged where training averaged.
 

@@ -80,6 +80,7 @@ SHARED_BY_ENTRYPOINTS = {
     "options",
     "training_run",
     "training_job",
+    "trained_model",
     "logbook",
     "evaluation_run",
     "evaluation_report",

@@ -38,6 +38,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 USER, PASSWORD = "admin", f"pass-{secrets.token_hex(8)}"
 START_SECONDS = 240
+TRAINING = ["--model", "tiny.yml", "--batch-size", "4", "--seed", "1"]
+STEPS = ["--train-steps", "2", "--checkpoint-every", "1", "--eval-every", "2"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def test_chain_works_and_the_password_is_nowhere(server, client, caplog):
     outputs = []
     for command, options in (
         (prepare, ["--images", str(images), "--annotations", str(annotations), "--seed", "1"]),
-        (train, ["--model", "tiny.yml", "--train-steps", "2", "--batch-size", "4", "--seed", "1"]),
+        (train, [*TRAINING, *STEPS]),
         (evaluate, []),
         (None, []),
         (register, []),
@@ -172,10 +174,11 @@ def test_chain_works_and_the_password_is_nowhere(server, client, caplog):
     assert not [text for text in [*outputs, caplog.text] if PASSWORD in text]
     assert server.files_with(digest), "tags are not where they are looked for"
     assert server.files_with(PASSWORD) == []
-    # The training has fetched all records, the evaluation those that it measured on.
+    # The training has fetched all records, the evaluation those that it measured on and one of two checkpoints.
     requests = (server.folder / "server.log").read_text().splitlines()
-    fetched = [line for line in requests if "GET" in line and line.partition("HTTP")[0].endswith(".tfrecord ")]
-    assert [len([line for line in fetched if f"/dataset/{side}-" in line]) for side in ("train", "val")] == [1, 2]
+    fetched = [line.partition("HTTP")[0] for line in requests if "GET" in line]
+    wanted = ("/dataset/train-", "/dataset/val-", "/train/model.ckpt-1.data-", "/train/model.ckpt-2.data-")
+    assert [len([line for line in fetched if name in line]) for name in wanted] == [1, 2, 0, 1]
 
 
 def test_mlflow_run_works_with_the_password_in_its_variables(server, client):

@@ -108,7 +108,7 @@ class Run:
         self._client = MlflowClient()
         self._outbox = Outbox(self._client, self.id)
         self._folders: list[ArtifactFolder] = []
-        self._inputs: dict[str, str] = {}
+        self._inputs: dict[str, tuple[Input, Path]] = {}
         self._last_steps = last_steps(run)
         self._until_close = ExitStack()
 
@@ -248,16 +248,28 @@ class Run:
             return found.folder
         assert found.run_id
         self.tag(f"odml.input.{name}", found.run_id)
-        self._inputs[name] = found.run_id
-        return _local_copy(self._client, found, self._until_close, needed)
+        folder = _local_copy(self._client, found, self._until_close, needed)
+        self._inputs[name] = found, folder
+        return folder
+
+    def download(self, name: str, *, needed: Callable[[str], bool]) -> None:
+        """Download more of an input, into the folder that ``input`` has given; nothing where that is no copy.
+
+        Raises:
+            TrackingError: it cannot be downloaded.
+        """
+        if name in self._inputs:
+            found, folder = self._inputs[name]
+            if not _local(self._client, found):
+                _download(self._client, found, folder, needed)
 
     def input_run(self, name: str) -> str | None:
         """Give the id of the run that an input comes from, None if it is a folder."""
-        return self._inputs.get(name)
+        return self._inputs[name][0].run_id if name in self._inputs else None
 
     def input_tags(self, name: str) -> dict[str, str]:
         """Give the tags of the run that an input comes from, none if it is a folder."""
-        run_id = self._inputs.get(name)
+        run_id = self.input_run(name)
         return run_tags(run_id) if run_id else {}
 
     def latest(self, *operations: str, tags: Mapping[str, str]) -> str | None:
@@ -375,18 +387,29 @@ def _run_name(operation: str, model: str | None) -> str:
 def _local_copy(
     client: MlflowClient, found: Input, until_close: ExitStack, needed: Callable[[str], bool] = _everything
 ) -> Path:
+    local = _local(client, found)
+    if local:
+        return local
+    folder = until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
+    return _download(client, found, Path(folder, Path(found.artifact).name), needed)
+
+
+def _local(client: MlflowClient, found: Input) -> Path | None:
+    """Give the artifact's own place if it is on this machine."""
     assert found.run_id
     local = local_artifacts(client.get_run(found.run_id).info.artifact_uri)
-    if local:
-        return local / found.artifact
-    folder = until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
+    return local / found.artifact if local else None
+
+
+def _download(client: MlflowClient, found: Input, target: Path, needed: Callable[[str], bool]) -> Path:
+    """Download what is needed of an artifact to a path, whose name is the artifact's, and give the path."""
+    assert found.run_id
     try:
         listed = [each.path for each in client.list_artifacts(found.run_id, found.artifact)]
         chosen = [path for path in listed if needed(Path(path).name)]
         if chosen == listed:  # or a file, of which there is no list
-            return Path(client.download_artifacts(found.run_id, found.artifact, folder))
-        target = Path(folder, Path(found.artifact).name)
-        target.mkdir()
+            return Path(client.download_artifacts(found.run_id, found.artifact, str(target.parent)))
+        target.mkdir(exist_ok=True)
         for path in chosen:
             client.download_artifacts(found.run_id, path, str(target))
         return target

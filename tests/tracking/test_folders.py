@@ -101,8 +101,12 @@ def test_of_an_input_only_what_is_needed_is_downloaded(cloud):
             "dataset", "", operations=("prepare",), artifact="dataset", needed=lambda name: name != "train"
         )
         assert sorted(path.name for path in folder.iterdir()) == ["dataset.yml", "val"]
+        run.download("dataset", needed=lambda name: name == "train")
+        assert sorted(path.name for path in folder.iterdir()) == ["dataset.yml", "train", "val"]
+        assert (folder / "train").read_text() == "1"
+    assert not folder.exists()
     with input_folder(
         "dataset", prepared.id, operations=("prepare",), artifact="dataset", needed=lambda name: name == "val"
     ) as folder:
         assert [path.name for path in folder.iterdir()] == ["val"]
-    assert sorted(path.split("/")[-1] for path in cloud.downloads) == ["dataset.yml", "val", "val"]
+    assert sorted(path.split("/")[-1] for path in cloud.downloads) == ["dataset.yml", "train", "val", "val"]
