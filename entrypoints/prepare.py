@@ -97,7 +97,7 @@ def prepare(
     from odml.engines import find_engine
     from odml.inspection import inspect
     from odml.inspection.statistics import summarize
-    from odml.tracking.runs import start_run
+    from odml.tracking import start_run
 
     require_source(images, annotations, dataset)
     seed = seed_of(seed)

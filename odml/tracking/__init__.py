@@ -3,6 +3,7 @@
 The only package that imports MLflow, but for ``odml.serving``.
 
     runs            one operation is one run: its status, metrics, pictures, artifacts
+    contents        what other runs hold: files, tags, metrics
     resuming        going on in a run that has ended
     ongoing         runs that are running: where, and how they end
     processes       the process that a run goes on in
@@ -22,10 +23,12 @@ The only package that imports MLflow, but for ``odml.serving``.
     stores          what is reachable
 """
 
+from odml.tracking.contents import artifact_text, artifact_uri, input_folder, metrics_at, run_metrics, run_tags
 from odml.tracking.evaluations import Measured, evaluations_of, find_evaluation
 from odml.tracking.event_folders import EventFolders
 from odml.tracking.folders import ArtifactFolder
 from odml.tracking.given import find_run, run_settings
+from odml.tracking.inputs import is_run_id
 from odml.tracking.last_words import end_at_once
 from odml.tracking.lineage import Origin, lineage_of
 from odml.tracking.links import page_of, ui_address
@@ -41,18 +44,7 @@ from odml.tracking.registry import (
     move_alias,
 )
 from odml.tracking.run_table import RunRow, recent_runs
-from odml.tracking.runs import (
-    Run,
-    artifact_text,
-    artifact_uri,
-    given_run,
-    input_folder,
-    is_run_id,
-    metrics_at,
-    run_metrics,
-    run_tags,
-    start_run,
-)
+from odml.tracking.runs import Run, given_run, start_run
 from odml.tracking.stores import open_registry, open_store
 
 __all__ = [

@@ -40,6 +40,11 @@ class Wanted:
     artifacts: tuple[str, ...]
 
 
+def is_run_id(text: str) -> bool:
+    """Say whether a text has the form of a run's id, rather than of a folder or a URI."""
+    return bool(RUN_ID.fullmatch(text))
+
+
 def find_input(client: MlflowClient, run: Run, value: str, wanted: Wanted) -> Input:
     """Find the input that a parameter's value means.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -26,8 +25,9 @@ from PIL import Image
 
 from odml import __version__
 from odml.errors import OdmlError, TrackingError
-from odml.tracking.folders import ArtifactFolder, local_artifacts
-from odml.tracking.inputs import RUN_ID, Input, Wanted, find_given, find_input, runs_of
+from odml.tracking.contents import download, everything, local_copy, local_place, run_tags
+from odml.tracking.folders import ArtifactFolder
+from odml.tracking.inputs import Input, Wanted, find_input, runs_of
 from odml.tracking.names import mlflow_name
 from odml.tracking.outbox import Outbox
 from odml.tracking.processes import Process
@@ -42,10 +42,6 @@ PARAMS_PER_REQUEST = 100
 DIGEST_LENGTH = 36
 # Such as "bald-trout-747": mlflow.utils.name_utils.
 _NAMED_BY_CHANCE = re.compile(r"[a-z]+-[a-z]+-\d+")
-
-
-def _everything(name: str) -> bool:
-    return True
 
 
 @contextmanager
@@ -217,7 +213,7 @@ class Run:
         *,
         operations: tuple[str, ...],
         artifact: str | tuple[str, ...],
-        needed: Callable[[str], bool] = _everything,
+        needed: Callable[[str], bool] = everything,
     ) -> Path:
         """Find what the operation builds on, link this run to it, and give it as a local folder.
 
@@ -248,7 +244,7 @@ class Run:
             return found.folder
         assert found.run_id
         self.tag(f"odml.input.{name}", found.run_id)
-        folder = _local_copy(self._client, found, self._until_close, needed)
+        folder = local_copy(self._client, found, self._until_close, needed)
         self._inputs[name] = found, folder
         return folder
 
@@ -260,8 +256,8 @@ class Run:
         """
         if name in self._inputs:
             found, folder = self._inputs[name]
-            if not _local(self._client, found):
-                _download(self._client, found, folder, needed)
+            if not local_place(self._client, found):
+                download(self._client, found, folder, needed)
 
     def input_run(self, name: str) -> str | None:
         """Give the id of the run that an input comes from, None if it is a folder."""
@@ -300,70 +296,6 @@ class Run:
             raise TrackingError("; ".join(failures))
 
 
-@contextmanager
-def input_folder(
-    name: str,
-    value: str,
-    *,
-    operations: tuple[str, ...],
-    artifact: str,
-    needed: Callable[[str], bool] = _everything,
-) -> Iterator[Path]:
-    """Give an input as ``Run.input`` does, in a process that has no run; what is downloaded lasts as long as the block.
-
-    Args:
-        value: a run id, a folder or a ``models:/`` URI.
-        needed: as for ``Run.input``.
-    Raises:
-        TrackingError: nothing fits.
-    """
-    prepare_client()
-    client = MlflowClient()
-    found = find_given(client, value, Wanted(name, operations, (artifact,)))
-    with ExitStack() as until_close:
-        yield found.folder or _local_copy(client, found, until_close, needed)
-
-
-def run_tags(run_id: str) -> dict[str, str]:
-    """Give a run's tags."""
-    return dict(MlflowClient().get_run(run_id).data.tags)
-
-
-def artifact_uri(run_id: str) -> str:
-    """Give the place where a run's artifacts are kept."""
-    return MlflowClient().get_run(run_id).info.artifact_uri
-
-
-def artifact_text(run_id: str, path: str) -> str | None:
-    """Give an artifact that is a text, None if the run has none of that name."""
-    client = MlflowClient()
-    if path not in {each.path for each in client.list_artifacts(run_id, path.rpartition("/")[0] or None)}:
-        return None
-    with ExitStack() as until_read:
-        return _local_copy(client, Input(run_id=run_id, artifact=path), until_read).read_text(encoding="utf-8")
-
-
-def is_run_id(text: str) -> bool:
-    """Say whether a text has the form of a run's id, rather than of a folder or a URI."""
-    return bool(RUN_ID.fullmatch(text))
-
-
-def run_metrics(run_id: str) -> dict[str, float]:
-    """Give the last value of each of a run's metrics."""
-    return dict(MlflowClient().get_run(run_id).data.metrics)
-
-
-def metrics_at(run_id: str, names: Iterable[str], step: int) -> dict[str, float]:
-    """Give those of the metrics, by these names, that the run has at a step; the last value of several."""
-    client = MlflowClient()
-    found = {}
-    for name in names:
-        for metric in client.get_metric_history(run_id, mlflow_name(name)):
-            if metric.step == step:
-                found[name] = metric.value
-    return found
-
-
 def _start(operation: str, model: str | None) -> Run:
     tags = {"odml.operation": operation, "odml.version": __version__} | ({"odml.model": model} if model else {})
     name = _run_name(operation, model)
@@ -382,41 +314,6 @@ def _start(operation: str, model: str | None) -> Run:
 
 def _run_name(operation: str, model: str | None) -> str:
     return f"{operation} {model}" if model else operation
-
-
-def _local_copy(
-    client: MlflowClient, found: Input, until_close: ExitStack, needed: Callable[[str], bool] = _everything
-) -> Path:
-    local = _local(client, found)
-    if local:
-        return local
-    folder = until_close.enter_context(tempfile.TemporaryDirectory(prefix="odml-"))
-    return _download(client, found, Path(folder, Path(found.artifact).name), needed)
-
-
-def _local(client: MlflowClient, found: Input) -> Path | None:
-    """Give the artifact's own place if it is on this machine."""
-    assert found.run_id
-    local = local_artifacts(client.get_run(found.run_id).info.artifact_uri)
-    return local / found.artifact if local else None
-
-
-def _download(client: MlflowClient, found: Input, target: Path, needed: Callable[[str], bool]) -> Path:
-    """Download what is needed of an artifact to a path, whose name is the artifact's, and give the path."""
-    assert found.run_id
-    try:
-        listed = [each.path for each in client.list_artifacts(found.run_id, found.artifact)]
-        chosen = [path for path in listed if needed(Path(path).name)]
-        if chosen == listed:  # or a file, of which there is no list
-            return Path(client.download_artifacts(found.run_id, found.artifact, str(target.parent)))
-        target.mkdir(exist_ok=True)
-        for path in chosen:
-            client.download_artifacts(found.run_id, path, str(target))
-        return target
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"run {found.run_id}: {found.artifact} cannot be downloaded ({error}); try again"
-        ) from error
 
 
 def _require_artifact_store(run: Run) -> None:
