@@ -29,6 +29,7 @@ from entrypoints.lineage import lineage
 from entrypoints.prepare import prepare
 from entrypoints.register import register
 from entrypoints.train import train
+from entrypoints.trained_model import fetch_training
 from odml.known_datasets import draw_shapes
 from odml.tracking import start_run
 from tests import tiny
@@ -128,7 +129,7 @@ def run(command: click.Command, *options: str) -> Result:
 def export() -> None:
     """Leave a run of export_and_freeze of the latest training, with a model but without a network in it."""
     with start_run("export_and_freeze", model="tiny") as exported:
-        exported.input("trained_model", "", operations=("train",), artifact="train")
+        fetch_training(exported, "", "best")
         exported.tag("odml.step", 2)
         (exported.artifact_folder("graph").path / "README.md").write_text("# tiny\n")
         mlflow.create_external_model(name="detector", source_run_id=exported.id)
@@ -174,11 +175,12 @@ def test_chain_works_and_the_password_is_nowhere(server, client, caplog):
     assert not [text for text in [*outputs, caplog.text] if PASSWORD in text]
     assert server.files_with(digest), "tags are not where they are looked for"
     assert server.files_with(PASSWORD) == []
-    # The training has fetched all records, the evaluation those that it measured on and one of two checkpoints.
+    # The training has fetched all records, the evaluation those that it measured on; evaluation and export have
+    # fetched one of the two checkpoints each.
     requests = (server.folder / "server.log").read_text().splitlines()
     fetched = [line.partition("HTTP")[0] for line in requests if "GET" in line]
     wanted = ("/dataset/train-", "/dataset/val-", "/train/model.ckpt-1.data-", "/train/model.ckpt-2.data-")
-    assert [len([line for line in fetched if name in line]) for name in wanted] == [1, 2, 0, 1]
+    assert [len([line for line in fetched if name in line]) for name in wanted] == [1, 2, 0, 2]
 
 
 def test_mlflow_run_works_with_the_password_in_its_variables(server, client):
