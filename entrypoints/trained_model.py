@@ -15,15 +15,13 @@ def fetch_training(run: Run, trained_model: str, step: str | int) -> Path:
         TrackingError: no training fits.
         CheckpointError: it has no such checkpoint.
     """
-    name = "trained_model"
-    operations = ("transfer_learn", "train")
     folder = run.input(
-        name,
+        "trained_model",
         trained_model,
-        operations=operations,
+        operations=("transfer_learn", "train"),
         artifact="train",
         needed=lambda name: not checkpoints.holds_weights(name),
     )
     found = checkpoints.find_step(folder, step)
-    run.download(name, needed=lambda name: checkpoints.holds_weights(name, of=found))
+    run.download("trained_model", needed=lambda name: checkpoints.holds_weights(name, of=found))
     return folder

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -86,22 +86,23 @@ def work_locally(
     busy: dict[Connection, int] = {}
     done: dict[int, tuple[_Result, Exception | None]] = {}
     with _processes(processes, function) as idle:
-        for number in count():
-            while True:
-                for ahead, task in islice(remaining, min(len(idle), 2 * processes - len(busy) - len(done))):
-                    busy[_sent(task, idle.pop())] = ahead
-                if number in done or not busy:
-                    break
+        number = 0
+        while True:
+            for ahead, task in islice(remaining, min(len(idle), 2 * processes - len(busy) - len(done))):
+                busy[_sent(task, idle.pop())] = ahead
+            if number in done:
+                result, error = done.pop(number)
+                if error:
+                    raise error
+                yield result
+                number += 1
+            elif busy:
                 ready = wait(list(busy))
                 for connection in [each for each in busy if each in ready]:
                     done[busy.pop(connection)] = _received(connection)
                     idle.append(connection)
-            if number not in done:
+            else:
                 return
-            result, error = done.pop(number)
-            if error:
-                raise error
-            yield result
 
 
 @contextmanager
